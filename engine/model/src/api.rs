@@ -1,0 +1,205 @@
+//! What the doors and a shard say to each other.
+
+use bytes::Bytes;
+
+use crate::command::{Append, Command, Create, Patch, Principal, SetArchived};
+use crate::error::Refusal;
+use crate::ids::{Micros, Seq, SessionId};
+
+/// A request to the shard that hosts its session; a list goes to every shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Makes a session; answered by [`Reply::Session`].
+    Create(Create),
+    /// Adds an event; answered by [`Reply::Appended`].
+    Append(Append),
+    /// Changes title or metadata; answered by [`Reply::Session`].
+    Patch(Patch),
+    /// Hides or shows a session; answered by [`Reply::Session`].
+    SetArchived(SetArchived),
+    /// Reads a session's row; answered by [`Reply::Session`].
+    Get(SessionId),
+    /// Reads rows in id order; answered by [`Reply::Sessions`].
+    List(List),
+    /// Reads events after a cursor; answered by [`Reply::Events`].
+    Events(EventsPage),
+}
+
+impl Request {
+    /// The command a request proposes, or the request back when it only reads.
+    ///
+    /// # Errors
+    /// The request itself.
+    pub fn into_command(self) -> Result<Command, Request> {
+        match self {
+            Request::Create(c) => Ok(Command::Create(c)),
+            Request::Append(c) => Ok(Command::Append(c)),
+            Request::Patch(c) => Ok(Command::Patch(c)),
+            Request::SetArchived(c) => Ok(Command::SetArchived(c)),
+            read @ (Request::Get(_) | Request::List(_) | Request::Events(_)) => Err(read),
+        }
+    }
+
+    /// Roughly what the request holds in memory, for the queue's byte bound.
+    pub fn bytes(&self) -> usize {
+        const FIXED: usize = 256;
+        FIXED
+            + match self {
+                Request::Create(c) => c.metadata.len() + c.title.as_ref().map_or(0, |t| t.len()),
+                Request::Append(c) => c.fragment.len(),
+                Request::Patch(c) => c.metadata.as_ref().map_or(0, |m| m.len()),
+                Request::SetArchived(_)
+                | Request::Get(_)
+                | Request::List(_)
+                | Request::Events(_) => 0,
+            }
+    }
+}
+
+/// Which sessions a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Those that are not archived.
+    Active,
+    /// Those that are.
+    Archived,
+    /// Both.
+    All,
+}
+
+/// One page of sessions in ascending byte order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    /// The last id of the page before; this page starts after it.
+    pub cursor: Option<Box<str>>,
+    /// Rows wanted, in `[1, LIST_LIMIT_MAX]`.
+    pub limit: u32,
+    /// Which sessions.
+    pub visibility: Visibility,
+    /// Top-level metadata members that must equal these strings, all of them.
+    pub metadata: Vec<(Box<str>, Box<str>)>,
+}
+
+/// One page of a session's events, `seq` in `(cursor, cursor + limit]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsPage {
+    /// The session.
+    pub session: SessionId,
+    /// The last seq the caller has.
+    pub cursor: Seq,
+    /// Events wanted, in `[1, PAGE_LIMIT_MAX]`.
+    pub limit: u32,
+}
+
+/// A shard's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A session as it is now.
+    Session(Box<SessionRow>),
+    /// An event is in the log, durable on a quorum.
+    Appended(Appended),
+    /// Rows of this shard; `more` says that others follow.
+    Sessions {
+        /// Rows in id order.
+        rows: Vec<SessionRow>,
+        /// Whether the shard has rows behind the last one.
+        more: bool,
+    },
+    /// A page of events.
+    Events {
+        /// Events in seq order, without a hole after the cursor.
+        events: Vec<Event>,
+        /// The session's head.
+        last_seq: Seq,
+    },
+    /// No, and why.
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Reply {
+        Reply::Refused(Box::new(refusal))
+    }
+}
+
+/// The place of an appended event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The event's seq; the first one's if this was a retry.
+    pub seq: Seq,
+    /// The session's head.
+    pub last_seq: Seq,
+    /// Whether the event was there already.
+    pub deduped: bool,
+    /// The highest seq the archive holds without a hole before it.
+    pub archived_seq: Seq,
+}
+
+/// A session as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Its name.
+    pub id: SessionId,
+    /// Its title.
+    pub title: Option<Box<str>>,
+    /// A JSON object as text.
+    pub metadata: Box<str>,
+    /// Who made it.
+    pub creator: Principal,
+    /// Its head.
+    pub last_seq: Seq,
+    /// When it was made.
+    pub created_at: Micros,
+    /// When title, metadata or visibility last changed.
+    pub updated_at: Micros,
+    /// Counts changes of title and metadata, from 1.
+    pub version: u64,
+    /// Whether lists hide it.
+    pub archived: bool,
+}
+
+/// An event as clients see it; the bytes are shared by everyone who sends them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the session.
+    pub seq: Seq,
+    /// The JSON object of the event.
+    pub json: Bytes,
+}
+
+/// Asks for a session's events after a cursor, and all that follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailOpen {
+    /// The session.
+    pub session: SessionId,
+    /// The last seq the client has; 0 for all.
+    pub cursor: Seq,
+}
+
+/// What a tail receives, in this order: `Opened` or `Refused`, then events, then perhaps `Closed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TailMessage {
+    /// The session exists; events follow as they are there.
+    Opened,
+    /// There is no such tail, and why.
+    Refused(Box<Refusal>),
+    /// Events in seq order; the first follows the last one sent without a hole. `replay` says that
+    /// they were in the log before the tail had caught up.
+    Events {
+        /// The events; never empty.
+        events: Vec<Event>,
+        /// Whether the tail is still catching up.
+        replay: bool,
+    },
+    /// Nothing follows, and why.
+    Closed(TailEnd),
+}
+
+/// Why a shard ended a tail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TailEnd {
+    /// The connection took longer than `TAIL_STALL_SECONDS` to write what it was given.
+    TooSlow,
+    /// Events after the cursor could not be read; the client resumes from its cursor.
+    Unreadable,
+}

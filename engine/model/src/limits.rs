@@ -1,0 +1,94 @@
+//! Every bound of the system, with the sum it comes from. Relations between bounds are proved at
+//! compile time at the end of the file.
+
+/// Largest request body, in bytes: the contract's figure.
+pub const BODY_BYTES_MAX: usize = 8_000_000;
+/// Deepest nesting of a JSON document; deeper ones are refused before they are parsed.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Largest request head, in bytes; hyper answers 431 beyond it.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most headers in one request.
+pub const HEADERS_MAX: usize = 100;
+
+/// Unit of direct IO: offsets, lengths and addresses of log writes are multiples of it.
+pub const BLOCK_BYTES: usize = 4096;
+/// A batch is sealed no larger than this unless one record alone exceeds it: 64 KiB costs what
+/// 4 KiB costs, 256 KiB half as much again.
+pub const BATCH_BYTES: usize = 256 * 1024;
+/// Largest log record: a body at its bound, doubled by escapes added when its strings are written
+/// anew, plus stamped metadata.
+pub const RECORD_BYTES_MAX: usize = 2 * BODY_BYTES_MAX + 1024 * 1024;
+/// A log segment; room for the largest record several times over.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Segments in use before a checkpoint is due: what a restart replays at most is this many and those
+/// that fill while the checkpoint is written.
+pub const SEGMENTS_PER_CHECKPOINT: usize = 8;
+/// Segments on disk before appends are refused with backpressure: twice what a checkpoint waits for,
+/// and one spare.
+pub const SEGMENTS_MAX: usize = 2 * SEGMENTS_PER_CHECKPOINT + 1;
+
+/// Requests waiting in one shard before the door refuses with backpressure.
+pub const REQUESTS_PER_SHARD: usize = 16 * 1024;
+/// Bytes of those requests: four of the largest records, or a hundred thousand small ones.
+pub const REQUEST_BYTES_PER_SHARD: usize = 4 * RECORD_BYTES_MAX;
+/// Inputs a shard takes in one turn, so that no burst starves the log or the tails.
+pub const INPUTS_PER_TURN: usize = 1024;
+/// Messages in flight from one core to another.
+pub const MESH_SLOTS: usize = 4096;
+
+/// Producers remembered per session; beyond it the one with the lowest seq is forgotten.
+pub const PRODUCERS_PER_SESSION: usize = 10_000;
+/// Idempotency keys remembered per session, for appends that name no producer.
+pub const IDEMPOTENCY_KEYS_PER_SESSION: usize = 1_000;
+
+/// Events per replay fetch of a tail.
+pub const TAIL_FETCH_EVENTS: usize = 1_000;
+/// Largest `batch_size` of a tail.
+pub const TAIL_BATCH_MAX: u32 = 1_000;
+/// Bytes a tail may have on their way to a connection before the shard waits for it to write them.
+/// One event larger than this is sent alone.
+pub const TAIL_WINDOW_BYTES: u64 = 256 * 1024;
+/// Seconds a tail may owe its window before it is closed as too slow.
+pub const TAIL_STALL_SECONDS: u64 = 30;
+/// Tails open in one shard.
+pub const TAILS_PER_SHARD: usize = 100_000;
+
+/// Rows of one page of a session list.
+pub const LIST_LIMIT_MAX: u32 = 1_000;
+/// Rows of a page when the request names no limit.
+pub const LIST_LIMIT_DEFAULT: u32 = 100;
+/// Sessions a list looks at in one turn: about a tenth of a millisecond.
+pub const LIST_SCAN_PER_TURN: usize = 256;
+/// Lists under way in one shard.
+pub const LISTS_PER_SHARD: usize = 256;
+/// Events of one page of a session's events.
+pub const PAGE_LIMIT_MAX: u32 = 1_000;
+/// Events of a page when the request names no limit.
+pub const PAGE_LIMIT_DEFAULT: u32 = 100;
+/// Bytes of one page of events; a page ends early rather than exceed it, but holds one event.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Raft groups when the configuration names no number.
+pub const GROUPS_DEFAULT: u32 = 256;
+/// Most Raft groups in one cluster.
+pub const GROUPS_MAX: u32 = 65_536;
+/// Events kept in memory per node when the configuration names no size: the contract's 2 GiB.
+pub const EVENT_STORE_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Bytes of events in one block of a sealed chunk; one event larger than this fills a block alone.
+pub const CHUNK_BLOCK_BYTES: usize = 64 * 1024;
+/// Work a checkpoint does in one turn, in bytes written to its buffer.
+pub const CHECKPOINT_BYTES_PER_TURN: usize = 64 * 1024;
+/// Bytes of one write of a chunk or checkpoint file.
+pub const FILE_WRITE_BYTES: usize = 1024 * 1024;
+/// Reads of sealed chunks under way in one shard.
+pub const READS_IN_FLIGHT_MAX: usize = 32;
+
+const _: () = assert!(BATCH_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES as u64));
+const _: () = assert!(2 * (RECORD_BYTES_MAX + BATCH_BYTES) as u64 <= SEGMENT_BYTES);
+const _: () = assert!(RECORD_BYTES_MAX <= REQUEST_BYTES_PER_SHARD);
+const _: () = assert!(SEGMENTS_PER_CHECKPOINT < SEGMENTS_MAX);
+const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
+const _: () = assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
+const _: () = assert!(GROUPS_DEFAULT <= GROUPS_MAX);

@@ -1,0 +1,2 @@
+mod aligned;
+mod wal;
