@@ -1,0 +1,188 @@
+//! What waits for a shard's next turn. Bounded: requests by number and bytes from their admission to
+//! their reply, tails by number, credit by one sum per tail, completions by what the shard asked for.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::task::{Context, Poll, Waker};
+
+use model::api::{Request, TailOpen};
+use model::error::Code;
+use model::limits::{
+    INPUTS_PER_TURN, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD, TAILS_PER_SHARD,
+};
+use shard::effect::{Completion, Input, TailId, Ticket};
+
+/// The inbox of one shard, on its core. Whoever puts something in wakes the driver.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox(RefCell<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    completions: VecDeque<Completion>,
+    /// Requests, tails opened and tails closed, in order of arrival.
+    arrivals: VecDeque<Input>,
+    /// Tails opened in `arrivals`.
+    opens: usize,
+    /// Bytes written per tail; one entry for each tail named in `credit_order`.
+    credit: BTreeMap<TailId, u64>,
+    credit_order: VecDeque<TailId>,
+    /// Bytes of each admitted request that has no reply yet.
+    admitted: BTreeMap<Ticket, usize>,
+    admitted_bytes: usize,
+    driver: Option<Waker>,
+    /// Set once the driver is gone; nothing is admitted any more.
+    closed: bool,
+}
+
+impl Inbox {
+    /// Takes a request in, or says why not.
+    ///
+    /// # Errors
+    /// `EventStoreBackpressure` if too many requests or bytes wait; `RaftUnavailable` if the shard
+    /// has stopped.
+    pub(crate) fn request(&self, ticket: Ticket, request: Request) -> Result<(), Code> {
+        let state = &mut *self.0.borrow_mut();
+        let bytes = request.bytes();
+        if state.closed {
+            return Err(Code::RaftUnavailable);
+        }
+        if REQUESTS_PER_SHARD <= state.admitted.len()
+            || REQUEST_BYTES_PER_SHARD < state.admitted_bytes + bytes
+        {
+            return Err(Code::EventStoreBackpressure);
+        }
+        let twin = state.admitted.insert(ticket, bytes);
+        assert!(twin.is_none(), "tickets are unique among outstanding requests");
+        state.admitted_bytes += bytes;
+        state.arrivals.push_back(Input::Request { ticket, request });
+        state.wake();
+        Ok(())
+    }
+
+    /// Notes that a request has its reply: its room is free again.
+    pub(crate) fn replied(&self, ticket: Ticket) {
+        let state = &mut *self.0.borrow_mut();
+        let bytes = state.admitted.remove(&ticket).expect("a shard answers each request once");
+        state.admitted_bytes -= bytes;
+    }
+
+    /// Takes in a wish to follow a session, or says why not.
+    ///
+    /// # Errors
+    /// As for requests.
+    pub(crate) fn tail_open(&self, tail: TailId, open: TailOpen) -> Result<(), Code> {
+        let state = &mut *self.0.borrow_mut();
+        if state.closed {
+            return Err(Code::RaftUnavailable);
+        }
+        if TAILS_PER_SHARD <= state.opens {
+            return Err(Code::EventStoreBackpressure);
+        }
+        state.opens += 1;
+        state.arrivals.push_back(Input::TailOpen { tail, open });
+        state.wake();
+        Ok(())
+    }
+
+    /// Notes that a tail's connection has written what it was given.
+    pub(crate) fn tail_credit(&self, tail: TailId, bytes: u64) {
+        let state = &mut *self.0.borrow_mut();
+        let sum = state.credit.entry(tail).or_insert_with(|| {
+            state.credit_order.push_back(tail);
+            0
+        });
+        *sum += bytes;
+        state.wake();
+    }
+
+    /// Notes that a tail's connection is gone. At most one for each tail that was opened.
+    pub(crate) fn tail_close(&self, tail: TailId) {
+        let state = &mut *self.0.borrow_mut();
+        if !state.closed {
+            state.arrivals.push_back(Input::TailClose { tail });
+            state.wake();
+        }
+    }
+
+    /// Brings a completion.
+    pub(crate) fn completion(&self, completion: Completion) {
+        let state = &mut *self.0.borrow_mut();
+        state.completions.push_back(completion);
+        state.wake();
+    }
+
+    /// Wakes the driver though nothing has come: time has.
+    pub(crate) fn nudge(&self) {
+        self.0.borrow_mut().wake();
+    }
+
+    /// Ready when something waits; else the driver is woken by whatever comes first.
+    pub(crate) fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let state = &mut *self.0.borrow_mut();
+        if state.is_empty() {
+            state.driver = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Moves at most a turn's worth of inputs to `turn`: completions first, since they free what the
+    /// others need, then half a turn of credit, then the rest as it came.
+    pub(crate) fn take_turn(&self, turn: &mut Vec<Input>) {
+        let state = &mut *self.0.borrow_mut();
+        assert!(turn.is_empty(), "the turn before is done");
+        while turn.len() < INPUTS_PER_TURN
+            && let Some(completion) = state.completions.pop_front()
+        {
+            turn.push(Input::Disk(completion));
+        }
+        let credits_end = turn.len() + (INPUTS_PER_TURN - turn.len()) / 2;
+        while turn.len() < credits_end
+            && let Some(tail) = state.credit_order.pop_front()
+        {
+            let bytes = state.credit.remove(&tail).expect("each tail in the order has its sum");
+            turn.push(Input::TailCredit { tail, bytes });
+        }
+        while turn.len() < INPUTS_PER_TURN
+            && let Some(input) = state.arrivals.pop_front()
+        {
+            if matches!(input, Input::TailOpen { .. }) {
+                state.opens -= 1;
+            }
+            turn.push(input);
+        }
+        assert!(turn.len() <= INPUTS_PER_TURN);
+    }
+
+    /// Whether something waits for a turn.
+    pub(crate) fn waiting(&self) -> bool {
+        !self.0.borrow().is_empty()
+    }
+
+    /// Requests admitted and not yet answered.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.0.borrow().admitted.len()
+    }
+
+    /// Bytes of those requests.
+    pub(crate) fn outstanding_bytes(&self) -> usize {
+        self.0.borrow().admitted_bytes
+    }
+
+    /// Admits nothing from now on: the driver is gone.
+    pub(crate) fn close(&self) {
+        self.0.borrow_mut().closed = true;
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.completions.is_empty() && self.arrivals.is_empty() && self.credit_order.is_empty()
+    }
+
+    fn wake(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+}

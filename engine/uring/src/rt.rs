@@ -1,0 +1,197 @@
+//! The only module that names glommio. Everything above asks here for tasks, timers, sockets and
+//! channels, so that a maintained fork can take glommio's place in the manifest alone.
+//!
+//! Absences: no task queue but the default one is ever made (queues marked latency-sensitive lose
+//! wake-ups in 0.9), no file is ever opened through glommio (see `disk`), no executor spins.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use futures_lite::AsyncReadExt;
+use glommio::net::UnixStream;
+use glommio::{
+    BuilderErrorKind, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement,
+    ReactorErrorKind,
+};
+
+pub use glommio::net::TcpStream;
+
+pub(crate) use glommio::channels::shared_channel::{SharedReceiver, SharedSender};
+
+/// How long a task may stay runnable before the executor looks at its sockets again. The library's
+/// default of 100 ms becomes the delay of every request beside a busy task.
+const PREEMPT: Duration = Duration::from_micros(500);
+
+/// Runs a future on this core, beside the caller, to its end.
+pub fn spawn_local<F>(future: F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    glommio::spawn_local(future).detach();
+}
+
+/// Waits at least this long; some tens of microseconds longer in practice.
+pub async fn sleep(time: Duration) {
+    glommio::timer::sleep(time).await;
+}
+
+/// Lets every runnable task of this core run before the caller goes on. Does not look at sockets.
+pub async fn yield_now() {
+    glommio::executor().yield_task_queue_now().await;
+}
+
+/// Runs a future for at most this long; `None` if it was not done by then and has been dropped.
+pub async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let done = async { Some(future.await) };
+    let late = async {
+        sleep(time).await;
+        None
+    };
+    futures_lite::future::or(done, late).await
+}
+
+/// A listening TCP socket of one core. Sockets of several cores may share an address; the kernel
+/// spreads connections over them.
+#[derive(Debug)]
+pub struct TcpListener(glommio::net::TcpListener);
+
+impl TcpListener {
+    /// Listens; port 0 picks a free one. Must be called on an executor.
+    ///
+    /// # Errors
+    /// Those of socket, bind and listen.
+    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+        glommio::net::TcpListener::bind(address).map(TcpListener).map_err(io::Error::from)
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// Those of accept; most of them pass.
+    pub async fn accept(&self) -> io::Result<TcpStream> {
+        self.0.accept().await.map_err(io::Error::from)
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of getsockname.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr().map_err(io::Error::from)
+    }
+}
+
+/// The reading end of a socket pair: how the kernel wakes a task of an executor from another ring.
+#[derive(Debug)]
+pub(crate) struct Bell(UnixStream);
+
+/// The other end: whoever writes a byte to it rings the bell.
+#[derive(Debug)]
+pub(crate) struct Clapper(UnixStream);
+
+impl AsRawFd for Clapper {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Bell {
+    /// A bell and what rings it. Must be called on an executor.
+    ///
+    /// # Errors
+    /// Those of making a socket pair.
+    pub(crate) fn new() -> io::Result<(Bell, Clapper)> {
+        let (bell, clapper) = UnixStream::pair()?;
+        Ok((Bell(bell), Clapper(clapper)))
+    }
+
+    /// Waits for one byte.
+    ///
+    /// # Errors
+    /// Those of reading a socket; the end of the stream counts as one.
+    pub(crate) async fn ring(&mut self) -> io::Result<()> {
+        let mut byte = [0];
+        self.0.read_exact(&mut byte).await
+    }
+}
+
+/// A channel from one core to another that holds `slots` messages.
+pub(crate) fn channel<T: Send>(slots: usize) -> (SharedSender<T>, SharedReceiver<T>) {
+    glommio::channels::shared_channel::new_bounded(slots)
+}
+
+/// Where and how an executor runs.
+#[derive(Debug, Clone)]
+pub(crate) struct ExecutorSettings {
+    /// Thread name.
+    pub(crate) name: String,
+    /// The CPU it is pinned to; `None` lets the kernel choose.
+    pub(crate) cpu: Option<usize>,
+    /// Memory registered with the kernel for socket and file buffers; three times this much is
+    /// locked.
+    pub(crate) io_memory_bytes: usize,
+}
+
+/// Why an executor could not start or run to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ExecutorError {
+    /// The limit on locked memory is too low.
+    LockedMemory {
+        /// The limit, in bytes.
+        limit: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// The CPU to run on does not exist.
+    NoSuchCpu(usize),
+    /// The operating system refused.
+    Os(String),
+}
+
+/// An executor on its own thread.
+#[derive(Debug)]
+pub(crate) struct ExecutorHandle<T: Send + 'static>(ExecutorJoinHandle<T>);
+
+impl<T: Send + 'static> ExecutorHandle<T> {
+    /// Starts an executor that runs `main` and whatever it spawns until `main` is done.
+    pub(crate) fn start<G, F>(
+        settings: &ExecutorSettings,
+        main: G,
+    ) -> Result<ExecutorHandle<T>, ExecutorError>
+    where
+        G: FnOnce() -> F + Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let placement = settings.cpu.map_or(Placement::Unbound, Placement::Fixed);
+        LocalExecutorBuilder::new(placement)
+            .name(&settings.name)
+            .io_memory(settings.io_memory_bytes)
+            .preempt_timer(PREEMPT)
+            .spin_before_park(Duration::ZERO)
+            .spawn(main)
+            .map(ExecutorHandle)
+            .map_err(ExecutorError::from)
+    }
+
+    /// Waits for the end of `main`.
+    pub(crate) fn join(self) -> Result<T, ExecutorError> {
+        self.0.join().map_err(ExecutorError::from)
+    }
+}
+
+impl From<GlommioError<()>> for ExecutorError {
+    fn from(error: GlommioError<()>) -> ExecutorError {
+        match error {
+            GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit, needed)) => {
+                ExecutorError::LockedMemory { limit, needed }
+            }
+            GlommioError::BuilderError(BuilderErrorKind::NonExistentCpus { cpu }) => {
+                ExecutorError::NoSuchCpu(cpu)
+            }
+            other => ExecutorError::Os(other.to_string()),
+        }
+    }
+}
