@@ -7,11 +7,11 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use futures_lite::AsyncReadExt;
-use glommio::net::UnixStream;
 use glommio::{
     BuilderErrorKind, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement,
     ReactorErrorKind,
@@ -86,26 +86,20 @@ impl TcpListener {
 
 /// The reading end of a socket pair: how the kernel wakes a task of an executor from another ring.
 #[derive(Debug)]
-pub(crate) struct Bell(UnixStream);
-
-/// The other end: whoever writes a byte to it rings the bell.
-#[derive(Debug)]
-pub(crate) struct Clapper(UnixStream);
-
-impl AsRawFd for Clapper {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
+pub(crate) struct Bell(glommio::net::UnixStream);
 
 impl Bell {
-    /// A bell and what rings it. Must be called on an executor.
+    /// A bell, and the socket that rings it when a byte is sent. Must be called on an executor.
     ///
     /// # Errors
     /// Those of making a socket pair.
-    pub(crate) fn new() -> io::Result<(Bell, Clapper)> {
-        let (bell, clapper) = UnixStream::pair()?;
-        Ok((Bell(bell), Clapper(clapper)))
+    #[expect(unsafe_code, reason = "the runtime takes over a socket in no other way")]
+    pub(crate) fn new() -> io::Result<(Bell, UnixStream)> {
+        let (listening, striking) = UnixStream::pair()?;
+        // SAFETY: the descriptor is an open socket that nobody else owns, since `into_raw_fd` gave
+        // it up; the stream closes it.
+        let stream = unsafe { glommio::net::UnixStream::from_raw_fd(listening.into_raw_fd()) };
+        Ok((Bell(stream), striking))
     }
 
     /// Waits for one byte.
