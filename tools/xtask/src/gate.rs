@@ -1,0 +1,141 @@
+//! The stages of the gate, in order; the first that fails ends it.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{tidy, tree};
+
+/// One stage.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    name: &'static str,
+    work: Work,
+}
+
+/// What a stage does.
+#[derive(Debug)]
+enum Work {
+    /// Looks whether the programs the build calls are there.
+    Programs,
+    /// Calls cargo with these words.
+    Cargo(&'static [&'static str]),
+    /// Checks the house rules.
+    Tidy,
+}
+
+const PROGRAMS: Stage = Stage { name: "programs", work: Work::Programs };
+const FORMAT: Stage = Stage { name: "format", work: Work::Cargo(&["fmt", "--all", "--check"]) };
+const CLIPPY: Stage = Stage {
+    name: "clippy",
+    work: Work::Cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+};
+const HOUSE: Stage = Stage { name: "tidy", work: Work::Tidy };
+const TESTS: Stage = Stage { name: "tests", work: Work::Cargo(&["test", "--workspace"]) };
+const DOC: Stage =
+    Stage { name: "doc", work: Work::Cargo(&["doc", "--workspace", "--no-deps", "--quiet"]) };
+
+/// All that a change must pass.
+pub(crate) const FULL: &[Stage] = &[PROGRAMS, FORMAT, CLIPPY, HOUSE, TESTS, DOC];
+/// What a commit hook has time for.
+pub(crate) const FAST: &[Stage] = &[PROGRAMS, FORMAT, CLIPPY, HOUSE];
+/// The house rules alone.
+pub(crate) const TIDY: &[Stage] = &[HOUSE];
+/// All that can be mended without thought.
+pub(crate) const FIX: &[Stage] = &[
+    Stage {
+        name: "clippy",
+        work: Work::Cargo(&[
+            "clippy",
+            "--fix",
+            "--workspace",
+            "--all-targets",
+            "--allow-dirty",
+            "--allow-staged",
+        ]),
+    },
+    Stage { name: "format", work: Work::Cargo(&["fmt", "--all"]) },
+];
+
+/// Runs stages in order and prints how long each took.
+///
+/// # Errors
+/// Which stage failed; the stages after it have not run.
+pub(crate) fn run(root: &Path, stages: &[Stage]) -> Result<(), String> {
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    for stage in stages {
+        println!("== {}", stage.name);
+        let start = Instant::now();
+        let result = stage.run(root);
+        times.push((stage.name, start.elapsed()));
+        if let Err(reason) = result {
+            print_times(&times);
+            return Err(format!("stage `{}` failed: {reason}", stage.name));
+        }
+    }
+    print_times(&times);
+    println!("xtask: all {} stages passed", times.len());
+    Ok(())
+}
+
+fn print_times(times: &[(&str, Duration)]) {
+    for (name, time) in times {
+        println!("{name:>10} {:7.1} s", time.as_secs_f64());
+    }
+}
+
+impl Stage {
+    fn run(&self, root: &Path) -> Result<(), String> {
+        match self.work {
+            Work::Programs => programs(),
+            Work::Cargo(words) => cargo(root, words),
+            Work::Tidy => house(root),
+        }
+    }
+}
+
+/// The build needs more than Rust: without these it fails late and with a riddle.
+fn programs() -> Result<(), String> {
+    let needed: [(&[&str], &str); 4] = [
+        (&["git"], "git is missing: glommio's build script calls it and panics without"),
+        (&["cc"], "a C compiler is missing: the bundled liburing is compiled with it"),
+        (&["cargo", "clippy"], "clippy is missing: rustup component add clippy"),
+        (&["cargo", "fmt"], "rustfmt is missing: rustup component add rustfmt"),
+    ];
+    for (words, complaint) in needed {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("--version");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if !command.status().is_ok_and(|status| status.success()) {
+            return Err(complaint.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn cargo(root: &Path, words: &[&str]) -> Result<(), String> {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(root).args(words);
+    if words.first() == Some(&"doc") {
+        command.env("RUSTDOCFLAGS", "-D warnings");
+    }
+    let status = command.status().map_err(|error| format!("cargo cannot be run: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("`cargo {}` ended with {status}", words.join(" ")))
+}
+
+fn house(root: &Path) -> Result<(), String> {
+    let files = tree::read(root)?;
+    let findings = tidy::check(&files);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.len() {
+        0 => Ok(()),
+        count => Err(format!("{count} finding(s)")),
+    }
+}
