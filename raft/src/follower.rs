@@ -1,0 +1,29 @@
+//! Following: taking over a leader's log.
+
+use crate::message::{Body, Entry, Index, NodeId, Term};
+use crate::node::Node;
+
+impl Node {
+    /// The leader of the current term hands over entries that continue `previous`.
+    pub(crate) fn on_append(&mut self, previous: (Term, Index), entries: Vec<Entry>, known: Index) {
+        let leader = self.leader.expect("an append comes from the leader");
+        let floor = self.log.floor().1;
+        // What is below the floor has left memory, but was committed: it agrees.
+        if floor <= previous.1 && self.log.term_at(previous.1) != Some(previous.0) {
+            self.reject(leader, previous);
+            return;
+        }
+        let matched = entries.last().map_or(previous.1, |entry| entry.index);
+        self.log.merge(entries);
+        assert!(matched <= self.log.last().1, "all that was sent is here");
+        // Beyond `matched` our log may hold what the leader does not.
+        self.log.commit(known.min(matched));
+        self.promise_with_log(leader, Body::AppendAccepted { matched }, matched);
+    }
+
+    /// Refuses an append, and says where to try next.
+    pub(crate) fn reject(&mut self, from: NodeId, previous: (Term, Index)) {
+        let hint = self.log.last_agreeable(previous);
+        self.promise(from, Body::AppendRejected { previous: previous.1, hint });
+    }
+}

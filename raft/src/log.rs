@@ -1,0 +1,223 @@
+//! The entries kept in memory, and how far they have come.
+//!
+//! ```text
+//!  floor <= durable <= submitted <= last      our own disk
+//!  floor <= applied <= handed    <= committed <= last      the group
+//!                      handed    <= submitted
+//! ```
+//!
+//! All marks name the last index that has come so far. What a quorum holds may be applied before our
+//! own disk has it: then `durable < applied`.
+
+use std::collections::VecDeque;
+
+use crate::message::{Entry, Index, Term};
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// The place just before the first entry kept. Applied and durable, so it agrees with every leader.
+    floor: (Term, Index),
+    /// Entries `(floor, last]`, without a hole, with terms that never fall.
+    entries: VecDeque<Entry>,
+    submitted: Index,
+    durable: Index,
+    committed: Index,
+    handed: Index,
+    applied: Index,
+}
+
+impl Log {
+    /// A log read back from disk: all of it is durable, and what is up to the floor is applied.
+    pub(crate) fn new(floor: (Term, Index), entries: Vec<Entry>) -> Log {
+        let mut last = floor;
+        for entry in &entries {
+            assert!(entry.index == last.1.next(), "entries continue without a hole");
+            assert!(last.0 <= entry.term, "terms never fall along a log");
+            last = entry.position();
+        }
+        Log {
+            floor,
+            entries: entries.into(),
+            submitted: last.1,
+            durable: last.1,
+            committed: floor.1,
+            handed: floor.1,
+            applied: floor.1,
+        }
+    }
+
+    /// The last entry, or the floor if there is none.
+    pub(crate) fn last(&self) -> (Term, Index) {
+        self.entries.back().map_or(self.floor, Entry::position)
+    }
+
+    pub(crate) fn floor(&self) -> (Term, Index) {
+        self.floor
+    }
+
+    pub(crate) fn submitted(&self) -> Index {
+        self.submitted
+    }
+
+    pub(crate) fn durable(&self) -> Index {
+        self.durable
+    }
+
+    pub(crate) fn committed(&self) -> Index {
+        self.committed
+    }
+
+    pub(crate) fn handed(&self) -> Index {
+        self.handed
+    }
+
+    pub(crate) fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The term at a place from the floor to the end; `None` elsewhere.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.floor.1 {
+            return Some(self.floor.0);
+        }
+        let slot = index.0.checked_sub(self.floor.1.next().0)?;
+        let entry = self.entries.get(usize::try_from(slot).ok()?)?;
+        assert!(entry.index == index, "entries lie at their place");
+        Some(entry.term)
+    }
+
+    /// The last place with neither index nor term above those given: the furthest that a log which
+    /// holds `place` can agree with this one. The floor at the lowest, since every leader holds it.
+    pub(crate) fn last_agreeable(&self, place: (Term, Index)) -> (Term, Index) {
+        let within = self.slot_after(place.1);
+        let slot = self.entries.partition_point(|entry| entry.term <= place.0).min(within);
+        match slot.checked_sub(1) {
+            Some(slot) => self.entries[slot].position(),
+            None => self.floor,
+        }
+    }
+
+    /// Adds an entry at the end.
+    pub(crate) fn append(&mut self, entry: Entry) {
+        let last = self.last();
+        assert!(entry.index == last.1.next(), "an entry continues the log");
+        assert!(last.0 <= entry.term, "terms never fall along a log");
+        self.entries.push_back(entry);
+    }
+
+    /// Adds what is new in `entries`, which continue a place this log holds. From the first entry of
+    /// another term on, what was here is replaced.
+    pub(crate) fn merge(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            if self.last().1 < entry.index {
+                self.append(entry);
+                continue;
+            }
+            // At or below the floor all logs agree.
+            let conflicts = self.floor.1 < entry.index
+                && self.term_at(entry.index).is_some_and(|term| term != entry.term);
+            if conflicts {
+                self.truncate(entry.index);
+                self.append(entry);
+            }
+        }
+    }
+
+    /// Drops the entries from `from` on. What the disk holds of them will be replaced, so they count
+    /// as not submitted.
+    fn truncate(&mut self, from: Index) {
+        assert!(self.committed < from, "what is committed stays");
+        let kept = self.slot_after(from).checked_sub(1).expect("truncated above the floor");
+        self.entries.truncate(kept);
+        let last = self.last().1;
+        self.submitted = self.submitted.min(last);
+        self.durable = self.durable.min(last);
+        assert!(last.next() == from, "the log now ends just before");
+    }
+
+    /// Entries `[first, last]` as long as they are at most `bytes_max` bytes of payload, but at least
+    /// one.
+    pub(crate) fn entries_from(&self, first: Index, bytes_max: usize) -> Vec<Entry> {
+        assert!(self.floor.1 < first, "what has left memory cannot be sent");
+        let start = self.slot_after(first) - 1;
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let is_first = entry.index == first;
+            bytes += entry.payload.len();
+            is_first || bytes <= bytes_max
+        };
+        self.entries.range(start..).take_while(fits).cloned().collect()
+    }
+
+    /// Entries that have not been handed out for writing; from now on they are.
+    pub(crate) fn submit(&mut self) -> Vec<Entry> {
+        let entries = self.range(self.submitted, self.last().1);
+        self.submitted = self.last().1;
+        entries
+    }
+
+    /// The last entry, if the disk has not reported it yet.
+    pub(crate) fn unproven(&self) -> Option<(Term, Index)> {
+        assert!(self.submitted == self.last().1, "asked when all is handed out");
+        (self.durable < self.submitted).then(|| self.last())
+    }
+
+    /// The disk holds everything up to `place`, as it was when that was handed out for writing; it is
+    /// what is here only if the entry still is. The caller vouches that no entry handed out in the
+    /// current term has been replaced and put back since.
+    pub(crate) fn persisted(&mut self, place: (Term, Index)) {
+        let still_here = self.durable < place.1 && self.term_at(place.1) == Some(place.0);
+        if still_here {
+            assert!(place.1 <= self.submitted, "only what was handed out becomes durable");
+            self.durable = place.1;
+        }
+    }
+
+    /// Entries up to `index` are committed. Does nothing if that is known.
+    pub(crate) fn commit(&mut self, index: Index) {
+        assert!(index <= self.last().1, "only what is here can be committed");
+        self.committed = self.committed.max(index);
+    }
+
+    /// Committed entries that have not been handed out for applying; from now on they are.
+    pub(crate) fn hand_out(&mut self) -> Vec<Entry> {
+        let end = self.committed.min(self.submitted);
+        let entries = self.range(self.handed, end);
+        self.handed = end;
+        entries
+    }
+
+    /// The state machine has applied entries up to `index`.
+    pub(crate) fn set_applied(&mut self, index: Index) {
+        assert!(self.applied <= index, "applying never goes back");
+        assert!(index <= self.handed, "only what was handed out can be applied");
+        self.applied = index;
+    }
+
+    /// Lets go of entries up to `index`, but of none that the disk has not reported yet.
+    pub(crate) fn compact(&mut self, index: Index) {
+        assert!(index <= self.applied, "only what is applied may leave");
+        let floor = index.min(self.durable);
+        if self.floor.1 < floor {
+            let gone = self.slot_after(floor);
+            self.floor = self.entries[gone - 1].position();
+            self.entries.drain(..gone);
+            // What a burst took goes back, since most logs are idle most of the time.
+            if self.entries.len() < self.entries.capacity() / 4 {
+                self.entries.shrink_to(self.entries.len() * 2);
+            }
+        }
+    }
+
+    /// Entries `(after, last]`.
+    fn range(&self, after: Index, last: Index) -> Vec<Entry> {
+        assert!(after <= last, "a range that runs forward");
+        self.entries.range(self.slot_after(after)..self.slot_after(last)).cloned().collect()
+    }
+
+    /// The slot of the first entry above `index`, at most the number of entries.
+    fn slot_after(&self, index: Index) -> usize {
+        let slot = usize::try_from(index.0.saturating_sub(self.floor.1.0)).unwrap_or(usize::MAX);
+        slot.min(self.entries.len())
+    }
+}

@@ -1,0 +1,149 @@
+//! The conversation with whoever drives a node: what is to be done, and that it is done.
+
+use crate::message::{Entry, HardState, Index, Message, NodeId, Term};
+use crate::node::Node;
+
+/// What is to be done. Fields are independent but for what they say here; within a field the order
+/// matters.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use = "what a Ready asks for is asked only once"]
+pub struct Ready {
+    /// To be made durable.
+    pub hard_state: Option<HardState>,
+    /// To be appended to the log on disk, after the hard state, in one durable batch with it. If the
+    /// first index is not above the last one written before, everything from it on is replaced.
+    pub entries: Vec<Entry>,
+    /// Goes back by [`Node::persisted`] when hard state and entries are durable. Present if and only
+    /// if there are any.
+    pub receipt: Option<Receipt>,
+    /// May leave at once, beside the write.
+    pub messages: Vec<Message>,
+    /// May leave only when this Ready's write is durable. Empty if there is no receipt.
+    pub messages_after_persist: Vec<Message>,
+    /// To be applied, in order, at once: durable on a quorum, though perhaps not yet on this disk.
+    pub committed: Vec<Entry>,
+}
+
+/// Stands for a Ready's write, and for all before it. Receipts come back in the order they were
+/// handed out; one may be left out if a later one comes. A receipt for entries which have been
+/// replaced since says nothing about those that are there now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The term of the node at that moment.
+    pub term: Term,
+    /// The last entry of the log at that moment, if it was not known to be durable.
+    pub last: Option<(Term, Index)>,
+    /// Whom the node had voted for at that moment.
+    pub(crate) vote: Option<NodeId>,
+}
+
+/// Term and vote, and how far they have come to the disk.
+#[derive(Debug)]
+pub(crate) struct HardMarks {
+    pub(crate) accepted: HardState,
+    pub(crate) submitted: HardState,
+    pub(crate) durable: HardState,
+}
+
+impl HardMarks {
+    pub(crate) fn new(restored: HardState) -> HardMarks {
+        HardMarks { accepted: restored, submitted: restored, durable: restored }
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable == self.accepted
+    }
+
+    fn submit(&mut self) -> Option<HardState> {
+        let changed = self.submitted != self.accepted;
+        self.submitted = self.accepted;
+        changed.then_some(self.submitted)
+    }
+}
+
+/// A message that says something which must be durable first.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    pub(crate) message: Message,
+    /// The log must be durable up to here, and the hard state as it was when the promise was made.
+    pub(crate) needs: Index,
+}
+
+impl Node {
+    /// Whether [`Node::ready`] would have something to say. Costs next to nothing.
+    pub fn has_ready(&self) -> bool {
+        self.hard.submitted != self.hard.accepted
+            || self.log.submitted() < self.log.last().1
+            || self.log.handed() < self.log.committed()
+            || !self.messages.is_empty()
+            || self.promises.iter().any(|promise| self.keeps(promise))
+            || self.has_appends()
+    }
+
+    /// Everything to be done since the last call. Several may be under way before the first
+    /// [`Node::persisted`].
+    pub fn ready(&mut self) -> Ready {
+        self.send_appends();
+        let hard_state = self.hard.submit();
+        let entries = self.log.submit();
+        let writes = hard_state.is_some() || !entries.is_empty();
+        let receipt = writes.then(|| Receipt {
+            term: self.hard.accepted.term,
+            last: self.log.unproven(),
+            vote: self.hard.accepted.vote,
+        });
+        let messages_after_persist = self.release_promises(writes);
+        let messages = std::mem::take(&mut self.messages);
+        let committed = self.log.hand_out();
+        self.check();
+        Ready { hard_state, entries, receipt, messages, messages_after_persist, committed }
+    }
+
+    /// What the Ready with this receipt asked for is durable, and what all before it asked for.
+    pub fn persisted(&mut self, receipt: Receipt) {
+        let term = self.hard.accepted.term;
+        assert!(receipt.term <= term, "receipts come from this node");
+        // A receipt of an older term may speak of entries that were replaced and put back since: the
+        // disk may hold the ones between. Nothing is lost by not listening, since a new term is
+        // itself written and its receipt stands for all before. Within a term nothing handed out is
+        // put back after it was replaced: only that term's leader appends, and it never replaces
+        // what it has.
+        if receipt.term == term {
+            self.hard.durable =
+                HardState { term, vote: receipt.vote.or(self.hard.durable_vote(term)) };
+            if let Some(last) = receipt.last {
+                self.log.persisted(last);
+            }
+            self.count_own_vote();
+            self.count_own_entries();
+        }
+        self.check();
+    }
+
+    /// Sorts the promises: those kept join the messages, those that this Ready's write makes true are
+    /// returned. If there is no such write they wait for one that is under way.
+    fn release_promises(&mut self, writes: bool) -> Vec<Message> {
+        let mut after_persist = Vec::new();
+        for promise in std::mem::take(&mut self.promises) {
+            if self.keeps(&promise) {
+                self.messages.push(promise.message);
+            } else if writes {
+                after_persist.push(promise.message);
+            } else {
+                self.promises.push(promise);
+            }
+        }
+        after_persist
+    }
+
+    fn keeps(&self, promise: &Promise) -> bool {
+        self.hard.is_durable() && promise.needs <= self.log.durable()
+    }
+}
+
+impl HardMarks {
+    /// The vote known to be durable in a term.
+    fn durable_vote(&self, term: Term) -> Option<NodeId> {
+        if self.durable.term == term { self.durable.vote } else { None }
+    }
+}
