@@ -50,6 +50,12 @@ impl AlignedBuffer {
         self.len = 0;
     }
 
+    /// Forgets the bytes behind the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        assert!(len <= self.len);
+        self.len = len;
+    }
+
     /// Adds bytes at the end, moving to a larger vector if there is no room.
     pub fn extend_from_slice(&mut self, more: &[u8]) {
         self.reserve(more.len());
