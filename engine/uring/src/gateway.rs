@@ -205,13 +205,6 @@ impl Homes {
     pub(crate) fn core_of(&self, shard: ShardId) -> usize {
         shard.0 as usize % self.cores
     }
-
-    /// The shards a core hosts, ascending.
-    pub(crate) fn shards_of(&self, core: usize) -> impl Iterator<Item = ShardId> + use<> {
-        (core..self.placement.shards() as usize)
-            .step_by(self.cores)
-            .map(|shard| ShardId(u32::try_from(shard).expect("shards are counted in 32 bits")))
-    }
 }
 
 impl Hub {

@@ -117,7 +117,7 @@ impl Inbox {
     }
 
     /// Ready when something waits; else the driver is woken by whatever comes first.
-    pub(crate) fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_waiting(&self, cx: &Context<'_>) -> Poll<()> {
         let state = &mut *self.0.borrow_mut();
         if state.is_empty() {
             state.driver = Some(cx.waker().clone());
@@ -152,6 +152,11 @@ impl Inbox {
             turn.push(input);
         }
         assert!(turn.len() <= INPUTS_PER_TURN);
+    }
+
+    /// Whether the disk has done something.
+    pub(crate) fn completed(&self) -> bool {
+        !self.0.borrow().completions.is_empty()
     }
 
     /// Whether something waits for a turn.

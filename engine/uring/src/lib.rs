@@ -1,13 +1,31 @@
 //! Only here glommio and io_uring meet a shard.
 //!
-//! In reading order: [`rt`] is the runtime, [`gateway`] what doors talk to.
+//! In reading order: [`rt`] is the runtime, [`cores`] starts an executor per core, `core` runs one,
+//! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
+//! way to other cores, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
+//! its [`ring`], all else on the threads of `files`, named by [`layout`].
 
+mod backoff;
+mod core;
+pub mod cores;
+pub mod direct;
+mod disk;
+mod driver;
+pub mod fatal;
+mod files;
 pub mod gateway;
 mod inbox;
+pub mod layout;
+pub mod log_writer;
 mod mesh;
+mod meters;
 mod pending;
+pub mod ring;
 pub mod rt;
 mod stop;
 
+pub use cores::{Cores, CoresError, Doors, Settings};
 pub use gateway::{Gateway, Tail};
+pub use log_writer::LogWriter;
+pub use ring::{LogError, Ring, SyncStrategy};
 pub use stop::{Readiness, Stopper};

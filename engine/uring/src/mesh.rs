@@ -111,15 +111,21 @@ pub(crate) struct Outbox {
     carrier: RefCell<Option<Waker>>,
     /// Requests and tail openings in `queue`.
     asks: Cell<usize>,
+    /// Whether the other core is gone.
+    closed: Cell<bool>,
 }
 
 impl Outbox {
     /// Sends something that asks for work, or refuses it.
     ///
     /// # Errors
-    /// `EventStoreBackpressure` if too much waits to be carried.
+    /// `EventStoreBackpressure` if too much waits to be carried, `RaftUnavailable` if the other core
+    /// is gone.
     pub(crate) fn ask(&self, mail: Mail) -> Result<(), Code> {
         assert!(mail.asks(), "answers are never refused");
+        if self.closed.get() {
+            return Err(Code::RaftUnavailable);
+        }
         if MESH_SLOTS <= self.asks.get() {
             return Err(Code::EventStoreBackpressure);
         }
@@ -135,6 +141,9 @@ impl Outbox {
     }
 
     fn push(&self, mail: Mail) {
+        if self.closed.get() {
+            return;
+        }
         self.queue.borrow_mut().push_back(mail);
         if let Some(carrier) = self.carrier.borrow_mut().take() {
             carrier.wake();
@@ -190,6 +199,8 @@ async fn carry(sender: SharedSender<Parcel>, outbox: Rc<Outbox>) {
         let parcel = outbox.parcel().await;
         // An error says that the other core has ended, which it does only when nothing is under way.
         if sender.send(parcel).await.is_err() {
+            outbox.closed.set(true);
+            outbox.queue.borrow_mut().clear();
             return;
         }
     }

@@ -56,7 +56,7 @@ impl Pending {
     }
 
     /// The reply, once it is there. Frees the slot with it.
-    pub(crate) fn poll_reply(&self, slot: u32, cx: &mut Context<'_>) -> Poll<Reply> {
+    pub(crate) fn poll_reply(&self, slot: u32, cx: &Context<'_>) -> Poll<Reply> {
         let Slots { slots, free } = &mut *self.0.borrow_mut();
         match std::mem::replace(&mut slots[slot as usize], Slot::Free) {
             Slot::Answered(reply) => {
@@ -109,7 +109,7 @@ impl TailQueue {
     }
 
     /// The next message; `None` after the last one.
-    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<TailMessage>> {
+    pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<TailMessage>> {
         let state = &mut *self.0.borrow_mut();
         if let Some(message) = state.messages.pop_front() {
             return Poll::Ready(Some(message));

@@ -89,26 +89,24 @@ impl TcpListener {
 pub(crate) struct Bell(glommio::net::UnixStream);
 
 impl Bell {
-    /// A bell, and the socket that rings it when a byte is sent. Must be called on an executor.
-    ///
-    /// # Errors
-    /// Those of making a socket pair.
+    /// Takes over one end of a pair. Must be called on an executor.
     #[expect(unsafe_code, reason = "the runtime takes over a socket in no other way")]
-    pub(crate) fn new() -> io::Result<(Bell, UnixStream)> {
-        let (listening, striking) = UnixStream::pair()?;
+    pub(crate) fn new(listening: UnixStream) -> Bell {
         // SAFETY: the descriptor is an open socket that nobody else owns, since `into_raw_fd` gave
         // it up; the stream closes it.
-        let stream = unsafe { glommio::net::UnixStream::from_raw_fd(listening.into_raw_fd()) };
-        Ok((Bell(stream), striking))
+        Bell(unsafe { glommio::net::UnixStream::from_raw_fd(listening.into_raw_fd()) })
     }
 
-    /// Waits for one byte.
+    /// Waits until the bell has been struck; several strikes may pass for one.
     ///
     /// # Errors
     /// Those of reading a socket; the end of the stream counts as one.
     pub(crate) async fn ring(&mut self) -> io::Result<()> {
-        let mut byte = [0];
-        self.0.read_exact(&mut byte).await
+        let mut strikes = [0; 64];
+        match self.0.read(&mut strikes).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
     }
 }
 

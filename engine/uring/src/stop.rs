@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use model::ids::ShardId;
+
 /// Whether the server takes requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -67,8 +69,8 @@ impl Stopper {
     }
 
     /// Says how many groups of a shard cannot commit yet.
-    pub(crate) fn report(&self, shard: usize, groups_not_ready: u64) {
-        self.0.groups_not_ready[shard].store(groups_not_ready, Ordering::Relaxed);
+    pub(crate) fn report(&self, shard: ShardId, groups_not_ready: u64) {
+        self.0.groups_not_ready[shard.0 as usize].store(groups_not_ready, Ordering::Relaxed);
     }
 
     /// Says that a core's doors are closed for good. Once per core.

@@ -1,0 +1,134 @@
+//! One core: its shards' drivers, its way to the file threads and the other cores, its doors, and
+//! the heartbeat that lets time pass for all of them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use model::ids::ShardId;
+use shard::shard::Shard;
+
+use crate::cores::{Doors, Settings};
+use crate::disk::{FileClient, UringDisk};
+use crate::driver::{Clock, Driver, Pulse};
+use crate::files::FileThreads;
+use crate::gateway::{Gateway, Homes, Hub};
+use crate::inbox::Inbox;
+use crate::layout::ShardDir;
+use crate::mesh::{self, Ends};
+use crate::meters::CoreMeters;
+use crate::rt;
+use crate::stop::Stopper;
+
+/// Between heartbeats of a core with something to do.
+const BEAT_ACTIVE: Duration = Duration::from_millis(5);
+/// Between heartbeats of an idle core.
+const BEAT_IDLE: Duration = Duration::from_millis(50);
+
+/// All that one core needs to run.
+pub(crate) struct Plan {
+    pub(crate) core: usize,
+    pub(crate) homes: Homes,
+    pub(crate) shards: Vec<(ShardId, Shard)>,
+    pub(crate) ends: Ends,
+    pub(crate) files: FileThreads,
+    pub(crate) doors: Doors,
+    pub(crate) settings: Settings,
+    pub(crate) stopper: Stopper,
+    pub(crate) clock: Clock,
+    /// Told when the core runs; dropped untold if it cannot.
+    pub(crate) started: SyncSender<()>,
+}
+
+/// What the heartbeat looks after, per shard.
+struct Patient {
+    pulse: Rc<Pulse>,
+    inbox: Rc<Inbox>,
+    disk: UringDisk,
+}
+
+impl Plan {
+    /// Runs the core until the node stops.
+    ///
+    /// # Errors
+    /// Why the kernel refused a ring, or the doors' own error.
+    pub(crate) async fn run(self) -> Result<(), String> {
+        let Plan { core, homes, shards, ends, files, doors, settings, stopper, clock, started } =
+            self;
+        let hub = Rc::new(Hub::new(core, &homes, stopper.clone()));
+        let disks: Rc<RefCell<Vec<(ShardId, UringDisk)>>> = Rc::default();
+        let homecoming = Rc::clone(&disks);
+        let files = FileClient::start(files, move |done| {
+            let disks = homecoming.borrow();
+            let home = disks.iter().find(|(id, _)| *id == done.shard);
+            home.expect("jobs come from the disks of this core").1.job_done(done);
+        });
+        let mut patients = Vec::new();
+        for (id, shard) in shards {
+            let dir = ShardDir::new(&settings.data_dir, id);
+            let (inbox, pulse) = (hub.inbox(id), Pulse::new());
+            let ways = (Rc::clone(&inbox), Rc::clone(&files));
+            let disk = UringDisk::new(id, dir, ways, settings.sync)
+                .map_err(|error| format!("io_uring is refused: {error}"))?;
+            disks.borrow_mut().push((id, disk.clone()));
+            patients.push(Patient {
+                pulse: Rc::clone(&pulse),
+                inbox: Rc::clone(&inbox),
+                disk: disk.clone(),
+            });
+            let (hub, stopper) = (Rc::clone(&hub), stopper.clone());
+            let driver = Driver { id, shard, hub, inbox, disk, pulse, stopper, clock };
+            rt::spawn_local(driver.run());
+        }
+        let deliver = Rc::clone(&hub);
+        mesh::start(ends, hub.outboxes(), Rc::new(move |mail| deliver.deliver(mail)));
+        let pulses: Vec<Rc<Pulse>> = patients.iter().map(|p| Rc::clone(&p.pulse)).collect();
+        rt::spawn_local(beat(core, patients, Rc::clone(&files), Rc::clone(&hub), stopper.clone()));
+        // Nobody listens any more if another core has failed; this one is told to stop then.
+        let _ = started.send(());
+        let outcome = doors(Gateway::new(hub)).await;
+        if outcome.is_err() {
+            stopper.begin();
+        }
+        stopper.door_closed();
+        while !stopper.doors_closed() || !pulses.iter().all(|pulse| pulse.ended()) {
+            rt::sleep(BEAT_ACTIVE).await;
+        }
+        files.close();
+        outcome
+    }
+}
+
+/// Lets time pass for a core's shards. Also the insurance against a wake-up that was lost anywhere:
+/// whatever is due or waits is looked at again.
+async fn beat(
+    core: usize,
+    patients: Vec<Patient>,
+    files: Rc<FileClient>,
+    hub: Rc<Hub>,
+    stopper: Stopper,
+) {
+    let meters = CoreMeters::new(core);
+    let mut period = BEAT_ACTIVE;
+    loop {
+        let before = Instant::now();
+        rt::sleep(period).await;
+        let now = Instant::now();
+        meters.beat((now - before).saturating_sub(period));
+        let stopping = stopper.stopping();
+        let mut active = stopping;
+        for Patient { pulse, inbox, disk } in &patients {
+            active |= pulse.beat(now, stopping);
+            disk.look();
+            if pulse.due() || inbox.waiting() {
+                inbox.nudge();
+            }
+        }
+        files.flush();
+        if stopping {
+            hub.wake_stopped();
+        }
+        period = if active { BEAT_ACTIVE } else { BEAT_IDLE };
+    }
+}

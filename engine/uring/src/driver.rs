@@ -1,0 +1,215 @@
+//! Turns: gather, step, settle, perform. One driver per shard; a core can run several beside its
+//! connections.
+
+use std::cell::Cell;
+use std::future::{pending, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
+
+use model::api::{Reply, TailMessage};
+use model::ids::{Micros, Now, ShardId};
+use shard::effect::{Clients, Effect, Input, TailId, Ticket, perform};
+use shard::shard::Shard;
+
+use crate::disk::UringDisk;
+use crate::fatal::ending;
+use crate::gateway::Hub;
+use crate::inbox::Inbox;
+use crate::meters::ShardMeters;
+use crate::rt;
+use crate::stop::Stopper;
+
+/// Between ticks of a shard that waits for time to pass.
+pub(crate) const TICK_BUSY: Duration = Duration::from_millis(10);
+/// Between ticks of a shard that does not.
+pub(crate) const TICK_IDLE: Duration = Duration::from_millis(100);
+/// Between looks at a shard's gauges once it is ready.
+const SHOW: Duration = Duration::from_millis(500);
+/// How long a stopping core waits for requests under way once no new ones can come.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Time as shards see it: microseconds since the process began to serve, the same on every core.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub(crate) fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    fn now(&self, at: Instant) -> Now {
+        let monotonic = micros(at.saturating_duration_since(self.start));
+        // A clock before 1970 is as good as one that says 1970.
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic, wall: Micros(micros(wall)) }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).expect("five hundred thousand years")
+}
+
+/// What the heartbeat and a driver tell each other.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// Time is up for a tick.
+    due: Cell<bool>,
+    /// The last tick.
+    last: Cell<Instant>,
+    /// Whether the shard waits for time to pass.
+    busy: Cell<bool>,
+    /// Turns since the last beat.
+    turns: Cell<u32>,
+    /// Whether the driver has returned.
+    ended: Cell<bool>,
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Rc<Pulse> {
+        Rc::new(Pulse {
+            due: Cell::new(true),
+            last: Cell::new(Instant::now()),
+            busy: Cell::new(true),
+            turns: Cell::new(0),
+            ended: Cell::new(false),
+        })
+    }
+
+    /// Lets time pass: marks a tick as due when it is, or at once for a shard that is to stop.
+    /// Whether the shard was active since the last beat.
+    pub(crate) fn beat(&self, now: Instant, stopping: bool) -> bool {
+        let period = if self.busy.get() { TICK_BUSY } else { TICK_IDLE };
+        if stopping || period <= now.saturating_duration_since(self.last.get()) {
+            self.due.set(true);
+        }
+        self.busy.get() || 0 < self.turns.replace(0)
+    }
+
+    /// Whether a tick is due that the driver has not taken.
+    pub(crate) fn due(&self) -> bool {
+        self.due.get()
+    }
+
+    /// Whether the driver has returned.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.get()
+    }
+}
+
+/// Runs one shard.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) id: ShardId,
+    pub(crate) shard: Shard,
+    pub(crate) hub: Rc<Hub>,
+    pub(crate) inbox: Rc<Inbox>,
+    pub(crate) disk: UringDisk,
+    pub(crate) pulse: Rc<Pulse>,
+    pub(crate) stopper: Stopper,
+    pub(crate) clock: Clock,
+}
+
+impl Driver {
+    /// Takes turns until the node stops: no door can bring another request, those under way are
+    /// answered, and the disk has nothing to do.
+    pub(crate) async fn run(mut self) {
+        let meters = ShardMeters::new(self.id);
+        let mut inputs = Vec::new();
+        let mut effects = Vec::new();
+        let mut shown: Option<Instant> = None;
+        let mut drain_until: Option<Instant> = None;
+        loop {
+            self.gather(&mut inputs).await;
+            if ending() {
+                return pending().await;
+            }
+            let at = Instant::now();
+            self.turn(at, &mut inputs, &mut effects);
+            let is_ready = self.shard.gauges().groups_not_ready == 0;
+            if shown.is_none_or(|last| !is_ready || last + SHOW <= at) {
+                shown = Some(at);
+                self.show(&meters);
+            }
+            if self.stopper.doors_closed() {
+                let until = *drain_until.get_or_insert(at + DRAIN);
+                if self.drained(until <= at) {
+                    break;
+                }
+            }
+        }
+        self.show(&meters);
+        self.inbox.close();
+        self.pulse.ended.set(true);
+    }
+
+    /// Waits for something to do, lets everybody who can run put their requests in, and takes a
+    /// turn's worth.
+    async fn gather(&self, inputs: &mut Vec<Input>) {
+        if !self.shard.has_work() {
+            poll_fn(
+                |cx| if self.pulse.due() { Poll::Ready(()) } else { self.inbox.poll_waiting(cx) },
+            )
+            .await;
+        }
+        // A finished log write frees those who wait for it: nothing is gained by waiting for more.
+        if !self.inbox.completed() {
+            rt::yield_now().await;
+        }
+        self.inbox.take_turn(inputs);
+    }
+
+    fn turn(&mut self, at: Instant, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>) {
+        let now = self.clock.now(at);
+        for input in inputs.drain(..) {
+            self.shard.step(input, now);
+        }
+        let since_tick = at.saturating_duration_since(self.pulse.last.get());
+        if self.pulse.due.take() || (self.pulse.busy.get() && TICK_BUSY <= since_tick) {
+            self.pulse.last.set(at);
+            self.shard.step(Input::Tick, now);
+        }
+        self.shard.settle(now, effects);
+        let mut clients = Doors { hub: &self.hub, inbox: &self.inbox };
+        perform(effects, &mut self.disk, &mut clients);
+        self.pulse.busy.set(self.shard.busy());
+        self.pulse.turns.set(self.pulse.turns.get().saturating_add(1));
+    }
+
+    fn show(&self, meters: &ShardMeters) {
+        let gauges = self.shard.gauges();
+        meters.count(&self.shard.facts());
+        meters.show(&gauges, self.inbox.outstanding(), self.inbox.outstanding_bytes());
+        self.stopper.report(self.id, gauges.groups_not_ready);
+    }
+
+    /// Whether nothing is left to do, or it is too late to do it.
+    fn drained(&self, too_late: bool) -> bool {
+        let unanswered = self.inbox.outstanding();
+        if too_late && 0 < unanswered {
+            tracing::warn!(shard = self.id.0, unanswered, "stopping with requests under way");
+        }
+        let is_quiet = unanswered == 0 && !self.inbox.waiting();
+        (is_quiet || too_late) && self.disk.idle()
+    }
+}
+
+/// Where replies and tail messages of one shard go.
+struct Doors<'a> {
+    hub: &'a Hub,
+    inbox: &'a Inbox,
+}
+
+impl Clients for Doors<'_> {
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.inbox.replied(ticket);
+        self.hub.reply(ticket, reply);
+    }
+
+    fn tail(&mut self, tail: TailId, message: TailMessage) {
+        self.hub.tail_message(tail, message);
+    }
+}
