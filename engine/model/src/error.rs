@@ -145,8 +145,39 @@ pub enum Fatal {
 }
 
 impl Fatal {
+    /// Every end, in the order of their numbers.
+    pub const ALL: &[Fatal] = &[
+        Fatal::Failed,
+        Fatal::Configuration,
+        Fatal::Machine,
+        Fatal::Corruption,
+        Fatal::LogWrite,
+        Fatal::DataDirectoryInUse,
+    ];
+
     /// The exit status; systemd's `RestartPreventExitStatus` names 64, 69, 70 and 75.
     pub fn status(self) -> u8 {
         self as u8
+    }
+
+    /// What the operator is told about it.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Fatal::Failed => "A command failed for a reason it printed.",
+            Fatal::Configuration => {
+                "The command line or the environment holds a value that cannot be used."
+            }
+            Fatal::Machine => {
+                "The machine refuses what the server needs; `starcite doctor` says what and how to \
+                 mend it."
+            }
+            Fatal::Corruption => {
+                "The log or a checkpoint cannot be explained; restarting will not help."
+            }
+            Fatal::LogWrite => {
+                "A write or sync of the log failed; a restart reads what is on the platter."
+            }
+            Fatal::DataDirectoryInUse => "Another process holds the data directory.",
+        }
     }
 }

@@ -74,6 +74,9 @@ pub const GROUPS_DEFAULT: u32 = 256;
 pub const GROUPS_MAX: u32 = 65_536;
 /// Events kept in memory per node when the configuration names no size: the contract's 2 GiB.
 pub const EVENT_STORE_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+/// Connections open at once per node when the configuration names no number: with the largest heads
+/// half-read on all of them they hold 4 GiB, in practice a hundredth of it.
+pub const CONNECTIONS_DEFAULT: u32 = 64 * 1024;
 
 /// Bytes of events in one block of a sealed chunk; one event larger than this fills a block alone.
 pub const CHUNK_BLOCK_BYTES: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{tidy, tree};
+use crate::{documents, tidy, tree};
 
 /// One stage.
 #[derive(Debug)]
@@ -21,8 +21,10 @@ enum Work {
     Programs,
     /// Calls cargo with these words.
     Cargo(&'static [&'static str]),
-    /// Checks the house rules.
+    /// Checks the house rules, and that written documents say what the tables say.
     Tidy,
+    /// Writes those documents.
+    Documents,
 }
 
 const PROGRAMS: Stage = Stage { name: "programs", work: Work::Programs };
@@ -36,12 +38,16 @@ const TESTS: Stage = Stage { name: "tests", work: Work::Cargo(&["test", "--works
 const DOC: Stage =
     Stage { name: "doc", work: Work::Cargo(&["doc", "--workspace", "--no-deps", "--quiet"]) };
 
+const DOCUMENTS: Stage = Stage { name: "documents", work: Work::Documents };
+
 /// All that a change must pass.
 pub(crate) const FULL: &[Stage] = &[PROGRAMS, FORMAT, CLIPPY, HOUSE, TESTS, DOC];
 /// What a commit hook has time for.
 pub(crate) const FAST: &[Stage] = &[PROGRAMS, FORMAT, CLIPPY, HOUSE];
 /// The house rules alone.
 pub(crate) const TIDY: &[Stage] = &[HOUSE];
+/// The written documents alone.
+pub(crate) const DOCS: &[Stage] = &[DOCUMENTS];
 /// All that can be mended without thought.
 pub(crate) const FIX: &[Stage] = &[
     Stage {
@@ -56,6 +62,7 @@ pub(crate) const FIX: &[Stage] = &[
         ]),
     },
     Stage { name: "format", work: Work::Cargo(&["fmt", "--all"]) },
+    DOCUMENTS,
 ];
 
 /// Runs stages in order and prints how long each took.
@@ -91,6 +98,7 @@ impl Stage {
             Work::Programs => programs(),
             Work::Cargo(words) => cargo(root, words),
             Work::Tidy => house(root),
+            Work::Documents => documents::write(root),
         }
     }
 }
@@ -130,7 +138,8 @@ fn cargo(root: &Path, words: &[&str]) -> Result<(), String> {
 
 fn house(root: &Path) -> Result<(), String> {
     let files = tree::read(root)?;
-    let findings = tidy::check(&files);
+    let mut findings = tidy::check(&files);
+    findings.extend(tidy::documents(&files, &documents::all()));
     for finding in &findings {
         println!("{finding}");
     }

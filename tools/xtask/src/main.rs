@@ -1,8 +1,9 @@
-//! The gate. `cargo xtask ci` is everything a change must pass, `cargo xtask fix` is the only command
-//! that edits.
+//! The gate. `cargo xtask ci` is everything a change must pass; only `cargo xtask fix` and
+//! `cargo xtask docs` edit.
 //!
 //! In reading order: [`gate`] runs the stages, [`tidy`] holds the house rules, [`source`] tells code
-//! from strings and comments, [`manifest`] reads the edges between crates, [`tree`] reads the files.
+//! from strings and comments, [`manifest`] reads the edges between crates, [`tree`] reads the files,
+//! [`documents`] writes what follows from tables.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
@@ -10,6 +11,7 @@
     reason = "a program that talks to a terminal"
 )]
 
+mod documents;
 mod gate;
 mod manifest;
 mod source;
@@ -27,7 +29,8 @@ const USAGE: &str = "\
 cargo xtask ci          format, clippy, tidy, tests, documentation; edits nothing
 cargo xtask ci --fast   format, clippy, tidy
 cargo xtask tidy        the house rules alone
-cargo xtask fix         formats and applies what clippy can mend";
+cargo xtask docs        writes the documents that follow from tables
+cargo xtask fix         applies what clippy can mend, formats, and does what docs does";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         ["ci"] => gate::run(&root, gate::FULL),
         ["ci", "--fast"] => gate::run(&root, gate::FAST),
         ["tidy"] => gate::run(&root, gate::TIDY),
+        ["docs"] => gate::run(&root, gate::DOCS),
         ["fix"] => gate::run(&root, gate::FIX),
         _ => Err(format!("unknown command\n{USAGE}")),
     });

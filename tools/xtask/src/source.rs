@@ -132,9 +132,9 @@ fn block_comment(text: &str) -> usize {
 /// the end of a word begins a string. A lifetime is no literal.
 fn character(text: &str) -> Option<usize> {
     if let Some(literal) = text.strip_prefix('\'') {
-        let content = if literal.starts_with('\\') {
-            let escape = literal[1..].chars().next()?.len_utf8();
-            1 + escape + literal[1 + escape..].find('\'')?
+        let content = if let Some(escape) = literal.strip_prefix('\\') {
+            let length = escape.chars().next()?.len_utf8();
+            1 + length + escape[length..].find('\'')?
         } else {
             literal.chars().next()?.len_utf8()
         };

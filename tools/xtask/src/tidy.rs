@@ -4,6 +4,7 @@
 use std::fmt;
 
 use model::error::Code;
+use model::metric::Metric;
 
 use crate::manifest::Manifest;
 use crate::source::Source;
@@ -48,7 +49,6 @@ const UNFINISHED_CODE: [&str; 3] = ["todo!", "unimplemented!", "#[ignore"];
 const MACHINE_PATHS: [&str; 3] =
     [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ho", "me/")];
 const ENVIRONMENT_PREFIX: &str = concat!("STAR", "CITE_");
-const METRIC_PREFIX: &str = concat!("star", "cite_");
 
 /// Something against the rules.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,6 +81,18 @@ pub(crate) fn check(files: &[File]) -> Vec<Finding> {
     }
     edges(files, &mut findings);
     findings.0
+}
+
+/// Compares documents with what they must say.
+pub(crate) fn documents(files: &[File], texts: &[(&str, String)]) -> Vec<Finding> {
+    let stale = texts.iter().filter(|(path, text)| {
+        let found = files.iter().find(|file| file.path == *path);
+        found.is_none_or(|file| file.text != *text)
+    });
+    let rule = "does not say what the tables say; run `cargo xtask docs`";
+    stale
+        .map(|(path, _)| Finding { path: (*path).to_owned(), line: 0, rule: rule.to_owned() })
+        .collect()
 }
 
 struct Findings(Vec<Finding>);
@@ -156,14 +168,14 @@ fn literals(file: &File, source: &Source, findings: &mut Findings) {
     for (line, literal) in &source.strings {
         let home = if Code::ALL.iter().any(|code| code.name() == literal) {
             ("an error code", "engine/model/src/error.rs")
-        } else if literal.starts_with(METRIC_PREFIX) {
+        } else if Metric::ALL.iter().any(|metric| metric.name() == literal) {
             ("a metric", "engine/model/src/metric.rs")
         } else if literal.starts_with(ENVIRONMENT_PREFIX) {
-            ("an environment variable", "engine/model/src/config.rs")
+            ("an environment variable", "engine/model/src/config")
         } else {
             continue;
         };
-        if file.path != home.1 {
+        if !file.path.starts_with(home.1) {
             let rule = format!("\"{literal}\" names {}; only {} spells it", home.0, home.1);
             findings.add(file, *line, rule);
         }

@@ -101,8 +101,9 @@ fn roots_forbid_unsafe_code() {
 fn names_have_one_home() {
     let cases = [
         ("engine/model/src/error.rs", "\"session_not_found\""),
-        ("engine/model/src/metric.rs", "\"starcite_events_appended_total\""),
+        ("engine/model/src/metric.rs", "\"starcite_events_append_total\""),
         ("engine/model/src/config.rs", "\"STARCITE_NUM_GROUPS\""),
+        ("engine/model/src/config/variables.rs", "\"STARCITE_NUM_GROUPS\""),
     ];
     for (home, literal) in cases {
         passes(home, literal);
@@ -138,4 +139,13 @@ fn manifests_are_known_and_take_the_lints() {
     fails("net/Cargo.toml", "[package]\nname = \"starcite-net\"", 0, "[lints]");
     let unknown = "[package]\nname = \"starcite-extra\"\n[lints]\nworkspace = true";
     fails("tools/extra/Cargo.toml", unknown, 0, "no line in tidy's EDGES");
+}
+
+#[test]
+fn documents_follow_the_tables() {
+    let texts = [("docs/errors.md", "new".to_owned())];
+    let stale = |files: &[File]| tidy::documents(files, &texts).len();
+    assert_eq!(stale(&[file("docs/errors.md", "new")]), 0);
+    assert_eq!(stale(&[file("docs/errors.md", "old")]), 1);
+    assert_eq!(stale(&[file("docs/other.md", "new")]), 1);
 }
