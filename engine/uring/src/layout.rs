@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use model::ids::ShardId;
 use shard::effect::{FileName, SegmentNumber};
 
+/// Begins the name of a shard's directory.
+pub const SHARD: &str = "shard-";
 /// Ends the name of a file that is not durable yet.
 const TEMPORARY: &str = ".tmp";
 /// Ends the name of a segment.
@@ -33,7 +35,7 @@ pub struct ShardDir {
 impl ShardDir {
     /// The directory of a shard below the data directory; makes nothing.
     pub fn new(data_dir: &Path, shard: ShardId) -> ShardDir {
-        let path = data_dir.join(format!("shard-{:04}", shard.0));
+        let path = data_dir.join(format!("{SHARD}{:04}", shard.0));
         let log = path.join("log");
         ShardDir { path, log }
     }

@@ -3,11 +3,13 @@
 //! In reading order: [`rt`] is the runtime, [`cores`] starts an executor per core, `core` runs one,
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
 //! way to other cores, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
-//! its [`ring`], all else on the threads of `files`, named by [`layout`].
+//! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
+//! directory, [`manifest`] is what it says of itself.
 
 mod backoff;
 mod core;
 pub mod cores;
+pub mod data_dir;
 pub mod direct;
 mod disk;
 mod driver;
@@ -17,6 +19,7 @@ pub mod gateway;
 mod inbox;
 pub mod layout;
 pub mod log_writer;
+pub mod manifest;
 mod mesh;
 mod meters;
 mod pending;
@@ -25,7 +28,9 @@ pub mod rt;
 mod stop;
 
 pub use cores::{Cores, CoresError, Doors, Settings};
+pub use data_dir::{DataDir, DataDirError, Wanted};
 pub use gateway::{Gateway, Tail};
 pub use log_writer::LogWriter;
+pub use manifest::Manifest;
 pub use ring::{LogError, Ring, SyncStrategy};
 pub use stop::{Readiness, Stopper};

@@ -1,0 +1,162 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use model::error::Fatal;
+use model::ids::{Placement, ShardId};
+
+use super::{DataDir, Wanted, read_manifest};
+use crate::layout::ShardDir;
+
+/// A directory that goes with the test.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new() -> Temporary {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("starcite-data-dir-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Temporary(path)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.join("a/b")
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const ANY: Wanted = Wanted { groups: 8, shards: None, shards_default: 3 };
+
+/// The directory cannot be used, for a reason that ends the process like this and says this.
+#[track_caller]
+fn refuses(path: &Path, wanted: Wanted, end: Fatal, words: &str) {
+    let error = DataDir::open(path, wanted).expect_err("it is refused");
+    assert_eq!(error.fatal(), end, "{error}");
+    assert!(error.to_string().contains(words), "{error} lacks {words:?}");
+    assert!(!error.to_string().contains('\n'), "one line");
+}
+
+#[test]
+fn makes_a_directory_once_and_finds_it_again() {
+    let temporary = Temporary::new();
+    let path = temporary.data();
+    let made = DataDir::open(&path, ANY).unwrap().manifest().clone();
+    assert_eq!(made.placement, Placement::new(8, 3));
+    assert_eq!(made.logs.len(), 3);
+    assert!(made.logs.iter().all(|log| *log != 0 && *log != made.cluster && *log != made.node));
+    let again = DataDir::open(&path, ANY).unwrap();
+    assert_eq!(*again.manifest(), made, "nothing is made anew");
+    assert_eq!(read_manifest(&path), Ok(Some(made.clone())), "also while it is held");
+    drop(again);
+    // Another number of cores changes nothing; the same number in words is no contradiction.
+    for wanted in [Wanted { shards_default: 7, ..ANY }, Wanted { shards: Some(3), ..ANY }] {
+        assert_eq!(*DataDir::open(&path, wanted).unwrap().manifest(), made);
+    }
+}
+
+#[test]
+fn no_shard_is_without_a_group() {
+    let temporary = Temporary::new();
+    let wanted = Wanted { groups: 2, shards: None, shards_default: 64 };
+    let made = DataDir::open(&temporary.data(), wanted).unwrap();
+    assert_eq!(made.manifest().placement, Placement::new(2, 2));
+}
+
+#[test]
+fn is_held_by_one_at_a_time() {
+    let temporary = Temporary::new();
+    let path = temporary.data();
+    let held = DataDir::open(&path, ANY).unwrap();
+    let holder = format!("held by process {}", std::process::id());
+    refuses(&path, ANY, Fatal::DataDirectoryInUse, &holder);
+    drop(held);
+    DataDir::open(&path, ANY).unwrap();
+}
+
+#[test]
+fn counts_cannot_change() {
+    let temporary = Temporary::new();
+    let path = temporary.data();
+    DataDir::open(&path, ANY).unwrap();
+    let groups = Wanted { groups: 16, ..ANY };
+    refuses(&path, groups, Fatal::Configuration, "made with 8 groups, not 16");
+    let shards = Wanted { shards: Some(2), ..ANY };
+    refuses(&path, shards, Fatal::Configuration, "made with 3 shards, not 2");
+}
+
+#[test]
+fn a_lost_manifest_is_not_made_anew() {
+    let temporary = Temporary::new();
+    let path = temporary.data();
+    DataDir::open(&path, ANY).unwrap();
+    fs::remove_file(path.join("manifest")).unwrap();
+    // No data yet: this is what a start leaves that was interrupted before the manifest.
+    DataDir::open(&path, ANY).unwrap();
+    for file in
+        ["log/0000000000000001.log", "chunk-0000000000000001", "checkpoint-0000000000000001"]
+    {
+        let _ = fs::remove_file(path.join("manifest"));
+        let file = ShardDir::new(&path, ShardId(1)).path().join(file);
+        fs::write(&file, b"data").unwrap();
+        refuses(&path, ANY, Fatal::Corruption, "shard-0001 holds data");
+        assert!(!path.join("manifest").exists());
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_manifest_is_not_made_anew() {
+    let temporary = Temporary::new();
+    let path = temporary.data();
+    DataDir::open(&path, ANY).unwrap();
+    let file = path.join("manifest");
+    let text = fs::read_to_string(&file).unwrap();
+    for damaged in [text.replace("groups 8", "groups 9"), String::new(), text[..40].to_owned()] {
+        fs::write(&file, &damaged).unwrap();
+        refuses(&path, ANY, Fatal::Corruption, "manifest cannot be used");
+        assert_eq!(fs::read_to_string(&file).unwrap(), damaged, "it stays as it is");
+    }
+    fs::write(&file, [0xff; 64]).unwrap();
+    refuses(&path, ANY, Fatal::Corruption, "manifest cannot be used");
+    fs::write(&file, text.replace("directory 1", "directory 9")).unwrap();
+    refuses(&path, ANY, Fatal::Configuration, "version 9");
+    fs::write(&file, text).unwrap();
+    DataDir::open(&path, ANY).unwrap();
+}
+
+#[test]
+fn a_lost_shard_is_not_made_anew() {
+    let temporary = Temporary::new();
+    let path = temporary.data();
+    DataDir::open(&path, ANY).unwrap();
+    fs::remove_dir_all(ShardDir::new(&path, ShardId(2)).path()).unwrap();
+    refuses(&path, ANY, Fatal::Corruption, "is missing");
+}
+
+#[test]
+fn foreign_directories_are_left_alone() {
+    let temporary = Temporary::new();
+    fs::create_dir(temporary.0.join("lost+found")).unwrap();
+    fs::write(temporary.0.join("letter"), b"dear").unwrap();
+    refuses(&temporary.0, ANY, Fatal::Configuration, "it holds letter");
+    fs::remove_file(temporary.0.join("letter")).unwrap();
+    fs::write(temporary.0.join("manifest.tmp"), b"half").unwrap();
+    DataDir::open(&temporary.0, ANY).unwrap();
+}
+
+#[test]
+fn says_what_the_operating_system_refuses() {
+    let temporary = Temporary::new();
+    let file = temporary.0.join("file");
+    fs::write(&file, b"").unwrap();
+    refuses(&file.join("data"), ANY, Fatal::Failed, "cannot make");
+    refuses(&file, ANY, Fatal::Failed, "cannot open");
+    assert_eq!(read_manifest(&temporary.0), Ok(None));
+}
