@@ -10,6 +10,10 @@ use crate::log::Log;
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Term};
 use crate::ready::{HardMarks, Promise};
 
+/// The most terms a message may be ahead of its receiver: 50 days of an election every millisecond.
+/// Without it one absurd message could use up all the terms there are.
+const TERMS_AHEAD_MAX: u64 = 1 << 32;
+
 /// What a node is told once.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -195,8 +199,7 @@ impl Node {
 
     /// A peer has sent a message. Whatever no correct peer of this group would send is ignored.
     pub fn step(&mut self, message: Message) {
-        let from_peer = message.from != self.id && self.voters.contains(&message.from);
-        if !from_peer || message.to != self.id || !message.is_well_formed() {
+        if !self.is_credible(&message) {
             return;
         }
         if self.term() < message.term {
@@ -228,6 +231,11 @@ impl Node {
         self.check();
     }
 
+    /// Term and vote as they are now; what a checkpoint keeps of the log's hard states.
+    pub fn hard_state(&self) -> HardState {
+        self.hard.accepted
+    }
+
     /// How the node is doing. Costs next to nothing.
     pub fn status(&self) -> Status {
         Status {
@@ -244,6 +252,15 @@ impl Node {
             applied: self.log.applied(),
             first: self.log.floor().1.next(),
         }
+    }
+
+    /// Whether a correct peer of this group could have sent this to us.
+    fn is_credible(&self, message: &Message) -> bool {
+        message.to == self.id
+            && message.from != self.id
+            && self.voters.contains(&message.from)
+            && message.term.0.saturating_sub(self.term().0) <= TERMS_AHEAD_MAX
+            && message.is_well_formed()
     }
 
     /// A message of the current term.
@@ -285,10 +302,13 @@ impl Node {
         self.promise_with_log(to, body, self.log.floor().1);
     }
 
-    /// A message that needs the current term and vote to be durable, and the log up to `needs`.
+    /// A message that needs the current term and vote to be durable, and the log up to `needs`. Said
+    /// once, however often it is asked for while it waits: a slow disk must not make this grow.
     pub(crate) fn promise_with_log(&mut self, to: NodeId, body: Body, needs: Index) {
-        let message = self.address(to, body);
-        self.promises.push(Promise { message, needs });
+        let promise = Promise { message: self.address(to, body), needs };
+        if !self.promises.contains(&promise) {
+            self.promises.push(promise);
+        }
     }
 
     fn address(&self, to: NodeId, body: Body) -> Message {

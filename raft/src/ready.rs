@@ -37,6 +37,15 @@ pub struct Receipt {
     pub(crate) vote: Option<NodeId>,
 }
 
+impl Receipt {
+    /// The receipt for a first part of the write: hard state and entries up to `last`, which is one
+    /// of the Ready's. For drivers that cut a large Ready into several durable batches.
+    pub fn up_to(&self, last: &Entry) -> Receipt {
+        assert!(Some(last.position()) <= self.last, "the entry is part of the write");
+        Receipt { term: self.term, last: Some(last.position()), vote: self.vote }
+    }
+}
+
 /// Term and vote, and how far they have come to the disk.
 #[derive(Debug)]
 pub(crate) struct HardMarks {
@@ -62,7 +71,7 @@ impl HardMarks {
 }
 
 /// A message that says something which must be durable first.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Promise {
     pub(crate) message: Message,
     /// The log must be durable up to here, and the hard state as it was when the promise was made.

@@ -82,12 +82,7 @@ pub struct Append {
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub enum Dedupe {
     /// The producer's own counter.
-    Producer {
-        /// The producer's name; never empty.
-        id: Box<str>,
-        /// Its counter, from 1.
-        seq: u64,
-    },
+    Producer(Producer),
     /// A key the client chose, for appends without a producer.
     Key(Box<str>),
     /// Nothing: every append is a new event.
@@ -107,6 +102,15 @@ pub struct Patch {
     pub expected_version: Option<u64>,
     /// When, in wall-clock microseconds.
     pub at: u64,
+}
+
+/// A place in a producer's own count of its appends.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    /// The producer's name; never empty.
+    pub id: Box<str>,
+    /// Its counter, from 1.
+    pub seq: u64,
 }
 
 /// What a patch does to the title.
@@ -163,6 +167,18 @@ impl Command {
     }
 }
 
+impl ArchivedCommand {
+    /// The session it speaks of.
+    pub fn session(&self) -> &str {
+        match self {
+            ArchivedCommand::Create(c) => c.session.as_str(),
+            ArchivedCommand::Append(c) => c.session.as_str(),
+            ArchivedCommand::Patch(c) => c.session.as_str(),
+            ArchivedCommand::SetArchived(c) => c.session.as_str(),
+        }
+    }
+}
+
 /// Reads a command in place. The bytes have passed their checksum already, so a failure here means
 /// that the writer was another program or another version.
 ///
@@ -174,7 +190,9 @@ pub fn decode(bytes: &[u8]) -> Result<&ArchivedCommand, String> {
     };
     let format = u16::from_le_bytes(*format);
     if format != COMMAND_FORMAT {
-        return Err(format!("command format {format} is unknown; this program reads {COMMAND_FORMAT}"));
+        return Err(format!(
+            "command format {format} is unknown; this program reads {COMMAND_FORMAT}"
+        ));
     }
     rkyv::access::<ArchivedCommand, Error>(archive).map_err(|error| error.to_string())
 }

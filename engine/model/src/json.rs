@@ -50,3 +50,32 @@ pub fn fingerprint(values: &[&Value]) -> [u8; 16] {
     digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     digest
 }
+
+/// Parses text that is known to be a JSON object, because the door checked it.
+fn object(text: &str) -> serde_json::Map<String, Value> {
+    serde_json::from_str(text).expect("metadata is stored only when it is a JSON object")
+}
+
+/// `old` with the top-level members of `patch` put in place of those of the same name.
+///
+/// # Panics
+/// If one of the two is not a JSON object: the door refuses such metadata.
+pub fn merge(old: &str, patch: &str) -> String {
+    let mut merged = object(old);
+    merged.extend(object(patch));
+    serde_json::to_string(&merged).expect("a map of JSON values is JSON")
+}
+
+/// Whether every named top-level member of `metadata` is a string equal to the given one.
+///
+/// # Panics
+/// If `metadata` is not a JSON object.
+pub fn has_members(metadata: &str, wanted: &[(Box<str>, Box<str>)]) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    let metadata = object(metadata);
+    wanted.iter().all(|(name, value)| {
+        metadata.get(&**name).is_some_and(|found| found.as_str() == Some(&**value))
+    })
+}

@@ -9,6 +9,48 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers in one request.
 pub const HEADERS_MAX: usize = 100;
+/// Most parameters of one query string or form.
+pub const PARAMETERS_MAX: usize = 1_000;
+
+/// Seconds from the first byte of a request's head to its last.
+pub const HEAD_SECONDS: u64 = 10;
+/// Seconds a connection may wait between requests.
+pub const KEEP_ALIVE_SECONDS: u64 = 75;
+/// Seconds a body may take before its rate counts.
+pub const BODY_SECONDS: u64 = 10;
+/// Bytes per second a body must then have brought since it began: the largest takes four minutes.
+pub const BODY_BYTES_PER_SECOND: u64 = 32 * 1024;
+/// Bytes that bodies being read may hold in one core; one no larger than `BODY_BYTES_SMALL` is
+/// always taken.
+pub const BODIES_BYTES_MAX: usize = 16 * BODY_BYTES_MAX;
+/// A body up to this size is read whatever others hold.
+pub const BODY_BYTES_SMALL: usize = 64 * 1024;
+/// Seconds a door waits for a shard's answer before it says that the outcome is unknown.
+pub const ANSWER_SECONDS: u64 = 10;
+/// Seconds a blocked response may stand still before its rate counts.
+pub const WRITE_SECONDS: u64 = 30;
+/// The same for a tail: long enough for the shard to notice first and say why.
+pub const TAIL_WRITE_SECONDS: u64 = 2 * TAIL_STALL_SECONDS;
+/// Bytes per second a blocked connection must then have taken since it blocked.
+pub const WRITE_BYTES_PER_SECOND: u64 = 4 * 1024;
+/// Bytes read and thrown away from a connection that is being closed, so that the client sees the
+/// last response instead of a reset.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Seconds that may take.
+pub const LINGER_SECONDS: u64 = 2;
+
+/// Seconds between pings on a tail.
+pub const PING_SECONDS: u64 = 30;
+/// Seconds without a byte from the client before a tail is closed.
+pub const TAIL_IDLE_SECONDS: u64 = 120;
+/// Largest message or frame a client may send on a tail; none has a meaning.
+pub const TAIL_INBOUND_BYTES_MAX: usize = 64 * 1024;
+/// Messages a client may send between two pings.
+pub const TAIL_INBOUND_MESSAGES_PER_PING: u32 = 600;
+/// Bytes a client may send between two pings.
+pub const TAIL_INBOUND_BYTES_PER_PING: u64 = 4 * TAIL_INBOUND_BYTES_MAX as u64;
+/// Encoded bytes a tail holds for its socket: what ten thousand stalled tails hold is 160 MB.
+pub const TAIL_OUT_BYTES: usize = 16 * 1024;
 
 /// Unit of direct IO: offsets, lengths and addresses of log writes are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
@@ -46,7 +88,7 @@ pub const TAIL_FETCH_EVENTS: usize = 1_000;
 /// Largest `batch_size` of a tail.
 pub const TAIL_BATCH_MAX: u32 = 1_000;
 /// Bytes a tail may have on their way to a connection before the shard waits for it to write them.
-/// One event larger than this is sent alone.
+/// One event larger than this is sent alone; a block read from disk is sent whole.
 pub const TAIL_WINDOW_BYTES: u64 = 256 * 1024;
 /// Seconds a tail may owe its window before it is closed as too slow.
 pub const TAIL_STALL_SECONDS: u64 = 30;
@@ -92,6 +134,11 @@ const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 const _: () = assert!(2 * (RECORD_BYTES_MAX + BATCH_BYTES) as u64 <= SEGMENT_BYTES);
 const _: () = assert!(RECORD_BYTES_MAX <= REQUEST_BYTES_PER_SHARD);
 const _: () = assert!(SEGMENTS_PER_CHECKPOINT < SEGMENTS_MAX);
+// Requests under way fit the segments that may fill while a checkpoint is written.
+const _: () = assert!(
+    REQUEST_BYTES_PER_SHARD as u64
+        <= (SEGMENTS_MAX - SEGMENTS_PER_CHECKPOINT - 1) as u64 * SEGMENT_BYTES
+);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 const _: () = assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
 const _: () = assert!(GROUPS_DEFAULT <= GROUPS_MAX);

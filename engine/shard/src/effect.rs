@@ -2,7 +2,6 @@
 //! crosses it, so the same shard runs under io_uring and under a simulator.
 
 use model::api::{Reply, Request, TailMessage, TailOpen};
-use model::ids::Seq;
 
 use crate::aligned::AlignedBuffer;
 
@@ -281,6 +280,4 @@ pub struct Gauges {
     pub groups_not_ready: u64,
     /// Whether appends are refused for lack of disk space.
     pub no_space: bool,
-    /// The newest seq that a reader may rely on, summed over sessions: grows with every event.
-    pub last_seq_sum: Seq,
 }

@@ -1,2 +1,6 @@
 mod aligned;
+mod readers;
+mod restart;
+mod sessions;
 mod wal;
+mod world;

@@ -1,0 +1,168 @@
+//! The state machine: commands of all groups of a shard, applied in log order. It decides by what is
+//! replicated alone, so every replica comes to the same outcome.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use model::api::Appended;
+use model::command::{ArchivedAppend, ArchivedCommand, ArchivedCreate, ArchivedDedupe};
+use model::command::{ArchivedPatch, ArchivedPrincipal, ArchivedTitleChange, Principal};
+use model::error::{Code, Refusal};
+use model::ids::{GroupId, Micros, SessionId};
+use model::json;
+
+use crate::flush::Capture;
+use crate::session::{Attempt, AttemptDedupe, Decision, Session, event_cost};
+use crate::sessions::{Sessions, Slot};
+
+/// All sessions of a shard and what they hold in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    pub(crate) sessions: Sessions,
+    /// Bytes of events in memory.
+    pub(crate) hot_bytes: u64,
+    /// What a running flush must see before a session changes.
+    pub(crate) capture: Capture,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The session in the slot was made or changed, or is as it was asked to be.
+    Session(Slot),
+    /// An event is in the session, new or from before.
+    Appended(Slot, Appended),
+    /// Nothing changed, and why.
+    Refused(Box<Refusal>),
+}
+
+impl From<Code> for Outcome {
+    fn from(code: Code) -> Outcome {
+        Outcome::Refused(Box::new(code.into()))
+    }
+}
+
+impl Machine {
+    /// Applies a committed command.
+    pub(crate) fn apply(&mut self, group: GroupId, command: &ArchivedCommand) -> Outcome {
+        match command {
+            ArchivedCommand::Create(create) => self.create(group, create),
+            ArchivedCommand::Append(append) => self.append(append),
+            ArchivedCommand::Patch(patch) => self.patch(patch),
+            ArchivedCommand::SetArchived(set) => {
+                let id = set.session.as_str();
+                let Some(slot) = self.sessions.find(id) else {
+                    return Code::SessionNotFound.into();
+                };
+                if self.sessions.get(slot).archived != set.archived {
+                    let session = self.change(id, slot);
+                    session.archived = set.archived;
+                    session.updated_at = later(session.updated_at, set.at.to_native());
+                }
+                Outcome::Session(slot)
+            }
+        }
+    }
+
+    /// A session about to change: a running flush takes its state first.
+    fn change(&mut self, id: &str, slot: Slot) -> &mut Session {
+        let session = self.sessions.get_mut(slot);
+        self.capture.take(id, slot, session);
+        session
+    }
+
+    fn create(&mut self, group: GroupId, create: &ArchivedCreate) -> Outcome {
+        let id = create.session.as_str();
+        if self.sessions.find(id).is_some() {
+            return Code::SessionExists.into();
+        }
+        let mut session = Session::new(group, Micros(create.at.to_native()));
+        session.title = create.title.as_ref().map(|title| (**title).into());
+        session.set_metadata(&create.metadata);
+        session.set_creator(principal(&create.creator));
+        session.captured = self.capture.number();
+        let id = SessionId::new(id).expect("the door refuses an empty id");
+        Outcome::Session(self.sessions.insert(id, session))
+    }
+
+    fn append(&mut self, append: &ArchivedAppend) -> Outcome {
+        let id = append.session.as_str();
+        let Some(slot) = self.sessions.find(id) else {
+            return Code::SessionNotFound.into();
+        };
+        let attempt = Attempt {
+            expected_seq: append.expected_seq.as_ref().map(|seq| seq.to_native()),
+            dedupe: match &append.dedupe {
+                ArchivedDedupe::Producer(producer) => {
+                    AttemptDedupe::Producer(&producer.id, producer.seq.to_native())
+                }
+                ArchivedDedupe::Key(key) => AttemptDedupe::Key(key),
+                ArchivedDedupe::Nothing => AttemptDedupe::Nothing,
+            },
+            fingerprint: append.fingerprint,
+        };
+        let session = self.sessions.get(slot);
+        match session.decide(&attempt) {
+            Err(refusal) => Outcome::Refused(Box::new(refusal)),
+            Ok(Decision::Deduped(seq)) => Outcome::Appended(slot, session.appended(seq, true)),
+            Ok(Decision::Append(seq)) => {
+                let at = later(session.last_at, append.at.to_native());
+                let json = event_json(seq.0, &append.fragment, at);
+                self.hot_bytes += event_cost(&json);
+                let session = self.change(id, slot);
+                session.push(&attempt, at, json);
+                Outcome::Appended(slot, session.appended(seq, false))
+            }
+        }
+    }
+
+    fn patch(&mut self, patch: &ArchivedPatch) -> Outcome {
+        let id = patch.session.as_str();
+        let Some(slot) = self.sessions.find(id) else {
+            return Code::SessionNotFound.into();
+        };
+        let version = self.sessions.get(slot).version;
+        if let Some(expected) = patch.expected_version.as_ref()
+            && expected.to_native() != version
+        {
+            let refusal = Refusal::expected_version(expected.to_native(), version);
+            return Outcome::Refused(Box::new(refusal));
+        }
+        let session = self.change(id, slot);
+        match &patch.title {
+            ArchivedTitleChange::Keep => {}
+            ArchivedTitleChange::Clear => session.title = None,
+            ArchivedTitleChange::Set(title) => session.title = Some((**title).into()),
+        }
+        if let Some(metadata) = patch.metadata.as_ref() {
+            let merged = json::merge(session.metadata(), metadata);
+            session.set_metadata(&merged);
+        }
+        session.version += 1;
+        session.updated_at = later(session.updated_at, patch.at.to_native());
+        Outcome::Session(slot)
+    }
+}
+
+/// A leader's clock may be behind that of the leader before it; what clients see never goes back.
+fn later(known: Micros, at: u64) -> Micros {
+    known.max(Micros(at))
+}
+
+fn principal(archived: &ArchivedPrincipal) -> Principal {
+    Principal {
+        tenant_id: (*archived.tenant_id).into(),
+        id: (*archived.id).into(),
+        kind: (*archived.kind).into(),
+    }
+}
+
+/// The event as clients see it: built once, shared by everyone who sends it.
+fn event_json(seq: u64, fragment: &str, at: Micros) -> Bytes {
+    const AROUND: usize =
+        r#"{"seq":18446744073709551615,,"inserted_at":"2026-01-01T00:00:00.000000Z"}"#.len();
+    let mut json = String::with_capacity(fragment.len() + AROUND);
+    let written = write!(json, r#"{{"seq":{seq},{fragment},"inserted_at":"{at}"}}"#);
+    assert!(written.is_ok(), "a string takes every write");
+    Bytes::from(json)
+}
