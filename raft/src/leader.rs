@@ -7,7 +7,7 @@ use crate::message::{Body, Entry, Index, NodeId, Term};
 use crate::node::{Node, State};
 use crate::quorum;
 
-/// The most bytes of payload in one append, unless a single entry is longer.
+/// The most bytes of entries in one append, unless a single one is longer.
 const APPEND_BYTES_MAX: usize = 1 << 20;
 
 /// One follower as the leader sees it. One append with entries is under way at a time; a heartbeat
@@ -82,7 +82,7 @@ impl Node {
         let mut appends = Vec::new();
         for peer in peers {
             let body = if peer.wants_entries(&self.log) {
-                append(&self.log, peer)
+                continue_with_entries(&self.log, peer)
             } else if peer.wants_news(&self.log) {
                 // Continues what it surely has, so that it is believed at once.
                 continue_from(&self.log, peer.matched)
@@ -101,14 +101,15 @@ impl Node {
     /// that has lost it refuses, one whose acknowledgement was lost repeats it.
     pub(crate) fn send_heartbeats(&mut self) {
         self.elapsed = 0;
-        let State::Leader(peers) = &self.state else {
+        let State::Leader(peers) = &mut self.state else {
             return;
         };
-        let heartbeat = |peer: &Progress| {
+        let mut heartbeats = Vec::with_capacity(peers.len());
+        for peer in peers {
             let previous = Index(peer.next.0 - 1).max(self.log.floor().1);
-            (peer.id, continue_from(&self.log, previous))
-        };
-        let heartbeats: Vec<_> = peers.iter().map(heartbeat).collect();
+            peer.told = self.log.committed().min(previous);
+            heartbeats.push((peer.id, continue_from(&self.log, previous)));
+        }
         for (to, body) in heartbeats {
             self.send(to, body);
         }
@@ -175,19 +176,21 @@ impl Node {
 }
 
 /// An append with the entries a follower lacks, which is waited for from now on.
-fn append(log: &Log, peer: &mut Progress) -> Body {
+fn continue_with_entries(log: &Log, peer: &mut Progress) -> Body {
     let entries = log.entries_from(peer.next, APPEND_BYTES_MAX);
-    let previous = Index(peer.next.0 - 1);
+    let (previous, committed) = (place(log, Index(peer.next.0 - 1)), log.committed());
     peer.next = entries.last().expect("a follower that wants entries gets one").index.next();
     peer.is_waiting = true;
-    match continue_from(log, previous) {
-        Body::Append { previous, committed, .. } => Body::Append { previous, entries, committed },
-        other => other,
-    }
+    Body::Append { previous, entries, committed }
 }
 
 /// An append without entries.
 fn continue_from(log: &Log, previous: Index) -> Body {
-    let term = log.term_at(previous).expect("appends continue what is in memory");
-    Body::Append { previous: (term, previous), entries: Vec::new(), committed: log.committed() }
+    let (previous, committed) = (place(log, previous), log.committed());
+    Body::Append { previous, entries: Vec::new(), committed }
+}
+
+fn place(log: &Log, index: Index) -> (Term, Index) {
+    let term = log.term_at(index).expect("appends continue what is in memory");
+    (term, index)
 }

@@ -4,10 +4,12 @@
 //! [`Node::ready`] hands them over:
 //!
 //! ```text
-//!  tick · campaign · propose · step ──► Node ──► Ready ──► entries, hard state ──► disk ──┐
-//!                                        ▲         ├─────► messages ──► network          │
-//!                                        │         └─────► committed ──► state machine ──┤
-//!                                        └──────────── persisted(receipt) · applied(index) ┘
+//!  tick, campaign,            +---> hard state, entries ---> disk ----+
+//!  propose, step ---> Node ---+---> messages --> network              |
+//!                      ^      +---> committed -> state machine ---+   |
+//!                      |                                          |   |
+//!                      +--- applied(index) <----------------------+   |
+//!                      +--- persisted(receipt) <----------------------+
 //! ```
 //!
 //! # What whoever drives a node promises
@@ -94,6 +96,8 @@ mod message;
 mod node;
 mod quorum;
 mod ready;
+#[cfg(test)]
+mod tests;
 
 pub use message::{Body, Entry, HardState, Index, Message, NodeId, Term};
 pub use node::{Config, Node, NotLeader, Restored, Role, Status};

@@ -80,10 +80,15 @@ impl Log {
         if index == self.floor.1 {
             return Some(self.floor.0);
         }
+        self.get(index).map(|entry| entry.term)
+    }
+
+    /// The entry at a place, if it is kept.
+    pub(crate) fn get(&self, index: Index) -> Option<&Entry> {
         let slot = index.0.checked_sub(self.floor.1.next().0)?;
         let entry = self.entries.get(usize::try_from(slot).ok()?)?;
         assert!(entry.index == index, "entries lie at their place");
-        Some(entry.term)
+        Some(entry)
     }
 
     /// The last place with neither index nor term above those given: the furthest that a log which
@@ -135,7 +140,7 @@ impl Log {
         assert!(last.next() == from, "the log now ends just before");
     }
 
-    /// Entries `[first, last]` as long as they are at most `bytes_max` bytes of payload, but at least
+    /// Entries from `first` on, as long as they take at most `bytes_max` bytes of memory, but at least
     /// one.
     pub(crate) fn entries_from(&self, first: Index, bytes_max: usize) -> Vec<Entry> {
         assert!(self.floor.1 < first, "what has left memory cannot be sent");
@@ -143,7 +148,7 @@ impl Log {
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
             let is_first = entry.index == first;
-            bytes += entry.payload.len();
+            bytes += size_of::<Entry>() + entry.payload.len();
             is_first || bytes <= bytes_max
         };
         self.entries.range(start..).take_while(fits).cloned().collect()
@@ -207,6 +212,12 @@ impl Log {
                 self.entries.shrink_to(self.entries.len() * 2);
             }
         }
+    }
+
+    /// How many entries there is room for.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.capacity()
     }
 
     /// Entries `(after, last]`.

@@ -1,0 +1,249 @@
+//! A single node: what it ignores, what it refuses to be told, receipts, and what it costs.
+
+use crate::message::{Body, HardState, Index, Message, NodeId, Term};
+use crate::node::{Config, Node, Restored, Role};
+
+use super::{append, config, entries, entry, from, leader, node, place, said, settle};
+
+#[test]
+fn a_receipt_for_an_entry_that_was_put_back_does_not_count() {
+    // Leaders of terms 1, 2 and 3 write index 2, replace it, and put it back, faster than the disk.
+    let mut node = node(5, 1, &[1]);
+    node.step(from(2, 1, append(place(1, 1), vec![entry(1, 2)], 0)));
+    let first = node.ready().receipt.unwrap();
+    node.step(from(3, 2, append(place(1, 1), vec![entry(2, 2)], 0)));
+    let second = node.ready().receipt.unwrap();
+    node.step(from(2, 3, append(place(1, 1), vec![entry(1, 2), entry(3, 3)], 0)));
+    let third = node.ready().receipt.unwrap();
+    assert_eq!(first.last, Some(place(1, 2)));
+    assert_eq!(node.log.term_at(Index(2)), Some(Term(1)), "the receipt names what is there");
+
+    // Yet what the disk holds now is about to be replaced by the second write.
+    node.persisted(first);
+    assert_eq!(node.status().durable, Index(1));
+    node.persisted(second);
+    assert_eq!(node.status().durable, Index(1));
+    assert!(!node.has_ready());
+    node.persisted(third);
+    assert_eq!(node.status().durable, Index(3));
+}
+
+#[test]
+fn a_receipt_stands_for_all_writes_before_it() {
+    let mut node = leader(1, 0, &[]);
+    let mut receipts = Vec::new();
+    for _ in 0..3 {
+        node.propose(b"x"[..].into()).unwrap();
+        receipts.push(node.ready().receipt.unwrap());
+    }
+    node.persisted(receipts.pop().unwrap());
+    assert_eq!(node.status().durable, Index(4));
+    for late in receipts {
+        node.persisted(late);
+    }
+    assert_eq!(node.status().durable, Index(4), "what comes late takes nothing back");
+}
+
+#[test]
+fn a_new_term_proves_what_the_old_one_left_under_way() {
+    let mut node = leader(3, 0, &[]);
+    node.propose(b"x"[..].into()).unwrap();
+    let old = node.ready().receipt.unwrap();
+    node.step(from(2, 5, Body::VoteRequest { last: place(4, 9) }));
+    let ready = node.ready();
+    assert!(ready.entries.is_empty(), "they were handed out before");
+    let new = ready.receipt.unwrap();
+    assert_eq!(new.last, Some(place(1, 2)));
+    node.persisted(old);
+    assert_eq!(node.status().durable, Index(1));
+    node.persisted(new);
+    assert_eq!(node.status().durable, Index(2));
+}
+
+#[test]
+fn what_is_not_durable_does_not_leave_memory() {
+    let mut node = node(3, 1, &[]);
+    node.step(from(2, 1, append(place(0, 0), vec![entry(1, 1), entry(1, 2)], 2)));
+    let ready = node.ready();
+    assert_eq!(ready.committed, entries(&[1, 1]), "a quorum has them");
+    node.applied(Index(2));
+    node.compact(Index(2));
+    assert_eq!(node.status().first, Index(1));
+    node.persisted(ready.receipt.unwrap());
+    node.compact(Index(2));
+    assert_eq!(node.status().first, Index(3));
+}
+
+#[test]
+fn what_has_left_memory_still_agrees_with_every_leader() {
+    let snapshot = place(2, 5);
+    let hard_state = HardState { term: Term(2), vote: None };
+    let entries = vec![entry(2, 6)];
+    let mut node = Node::new(config(1, 3), Restored { hard_state, snapshot, entries });
+    let sent = vec![entry(1, 4), entry(2, 5), entry(2, 6), entry(2, 7)];
+    node.step(from(2, 2, append(place(1, 3), sent, 7)));
+    assert_eq!(said(&mut node), [Body::AppendAccepted { matched: Index(7) }]);
+    node.step(from(2, 2, append(place(1, 3), Vec::new(), 7)));
+    assert_eq!(said(&mut node), [Body::AppendAccepted { matched: Index(3) }]);
+    node.step(from(2, 2, append(place(2, 9), Vec::new(), 7)));
+    let hint = place(2, 7);
+    assert_eq!(said(&mut node), [Body::AppendRejected { previous: Index(9), hint }]);
+}
+
+#[test]
+fn a_follower_behind_what_is_kept_hears_heartbeats_and_costs_nothing_else() {
+    let mut node = leader(3, 0, &[]);
+    node.propose(b"x"[..].into()).unwrap();
+    settle(&mut node);
+    node.step(from(2, 1, Body::AppendAccepted { matched: Index(1) }));
+    settle(&mut node);
+    node.step(from(2, 1, Body::AppendAccepted { matched: Index(2) }));
+    settle(&mut node);
+    node.compact(Index(2));
+    let behind = Body::AppendRejected { previous: Index(0), hint: place(0, 0) };
+    for _ in 0..3 {
+        node.step(from(3, 1, Body::AppendRejected { previous: Index(1), hint: place(0, 0) }));
+        node.step(from(3, 1, behind.clone()));
+        assert_eq!(said(&mut node), [], "there is nothing to send it");
+        node.tick();
+        node.tick();
+        let heartbeat = append(place(1, 2), Vec::new(), 2);
+        assert_eq!(said(&mut node), [heartbeat.clone(), heartbeat]);
+    }
+}
+
+#[test]
+fn what_no_correct_peer_sends_is_ignored() {
+    let alien = Message { from: NodeId(9), to: NodeId(1), term: Term(9), body: granted() };
+    let misled = Message { from: NodeId(2), to: NodeId(3), term: Term(9), body: granted() };
+    let too_far = from(2, u64::MAX, granted());
+    let future = from(2, 3, append(place(1, 2), vec![entry(4, 3)], 0));
+    let hole = from(2, 3, append(place(1, 2), vec![entry(3, 4)], 0));
+    let falling = from(2, 3, append(place(2, 2), vec![entry(1, 3)], 0));
+    let own_term = from(2, 3, Body::VoteRequest { last: place(3, 3) });
+    let forward = Body::AppendRejected { previous: Index(1), hint: place(1, 2) };
+    let echo = Message { from: NodeId(1), ..from(2, 9, granted()) };
+    for message in
+        [alien, misled, too_far, future, hole, falling, own_term, from(2, 9, forward), echo]
+    {
+        let mut node = node(3, 2, &[1, 2]);
+        let before = node.status();
+        node.step(message.clone());
+        assert!(!node.has_ready(), "{message:?}");
+        assert_eq!(node.status(), before, "{message:?}");
+    }
+}
+
+fn granted() -> Body {
+    Body::VoteReply { granted: true }
+}
+
+#[test]
+fn an_acknowledgement_of_what_does_not_exist_is_ignored() {
+    let mut node = leader(3, 0, &[]);
+    node.step(from(2, 1, Body::AppendAccepted { matched: Index(u64::MAX) }));
+    node.step(from(3, 1, Body::AppendAccepted { matched: Index(2) }));
+    assert_eq!(node.status().committed, Index(0));
+}
+
+#[test]
+fn a_slow_disk_does_not_make_answers_pile_up() {
+    let mut node = node(3, 1, &[]);
+    let message = from(2, 1, append(place(0, 0), vec![entry(1, 1)], 0));
+    node.step(message.clone());
+    let under_way = node.ready().receipt.unwrap();
+    for _ in 0..100 {
+        node.step(message.clone());
+        assert!(!node.has_ready());
+    }
+    node.persisted(under_way);
+    assert_eq!(said(&mut node).len(), 1);
+}
+
+#[test]
+fn a_lone_voter_stands_by_itself_when_nobody_tells_it_to() {
+    let mut node = node(1, 0, &[]);
+    while node.status().role == Role::Follower {
+        node.tick();
+    }
+    settle(&mut node);
+    assert_eq!(node.status().role, Role::Leader);
+}
+
+#[test]
+fn a_lone_voter_never_commits_what_is_not_durable() {
+    let mut node = leader(1, 0, &[]);
+    for round in 2..50 {
+        node.propose(b"x"[..].into()).unwrap();
+        let ready = node.ready();
+        assert!(ready.committed.is_empty());
+        node.tick();
+        assert_eq!(node.status().committed, Index(round - 1));
+        node.persisted(ready.receipt.unwrap());
+        assert_eq!(node.ready().committed.len(), 1);
+        node.applied(Index(round));
+    }
+}
+
+#[test]
+fn an_idle_node_is_small() {
+    let node = leader(1, 0, &[]);
+    let on_heap = node.log.capacity() * size_of::<crate::Entry>();
+    let bytes = size_of::<Node>() + on_heap;
+    assert!(bytes <= 512, "{bytes} bytes");
+}
+
+fn start(config: Config) {
+    drop(Node::new(config, Restored::default()));
+}
+
+#[test]
+#[should_panic(expected = "a node is one of the voters")]
+fn a_node_must_be_a_voter() {
+    start(config(4, 3));
+}
+
+#[test]
+#[should_panic(expected = "each voter once")]
+fn a_voter_counts_once() {
+    start(Config { voters: vec![NodeId(1), NodeId(2), NodeId(1)], ..config(1, 3) });
+}
+
+#[test]
+#[should_panic(expected = "followers hear from a leader before they stand")]
+fn heartbeats_come_before_elections() {
+    start(Config { heartbeat_ticks: 10, ..config(1, 3) });
+}
+
+#[test]
+#[should_panic(expected = "entries continue without a hole")]
+fn a_restored_log_has_no_hole() {
+    let hard_state = HardState { term: Term(1), vote: None };
+    let entries = vec![entry(1, 1), entry(1, 3)];
+    drop(Node::new(config(1, 1), Restored { hard_state, entries, ..Restored::default() }));
+}
+
+#[test]
+#[should_panic(expected = "no entry is newer than the term")]
+fn a_restored_log_is_not_newer_than_the_term() {
+    let restored = Restored { entries: entries(&[2]), ..Restored::default() };
+    drop(Node::new(config(1, 1), restored));
+}
+
+#[test]
+#[should_panic(expected = "only what was handed out can be applied")]
+fn nothing_is_applied_that_was_not_handed_out() {
+    leader(1, 0, &[]).applied(Index(2));
+}
+
+#[test]
+#[should_panic(expected = "only what is applied may leave")]
+fn nothing_leaves_that_is_not_applied() {
+    leader(1, 0, &[]).compact(Index(2));
+}
+
+#[test]
+#[should_panic(expected = "a term has one leader")]
+fn two_leaders_of_a_term_end_the_process() {
+    leader(3, 0, &[]).step(from(2, 1, append(place(0, 0), Vec::new(), 0)));
+}
