@@ -4,7 +4,7 @@
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
 //! way to other cores, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
 //! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
-//! directory, [`manifest`] is what it says of itself.
+//! directory, [`manifest`] is what it says of itself, [`open`] reads a shard back.
 
 mod backoff;
 mod core;
@@ -22,6 +22,7 @@ pub mod log_writer;
 pub mod manifest;
 mod mesh;
 mod meters;
+pub mod open;
 mod pending;
 pub mod ring;
 pub mod rt;
@@ -34,3 +35,6 @@ pub use log_writer::LogWriter;
 pub use manifest::Manifest;
 pub use ring::{LogError, Ring, SyncStrategy};
 pub use stop::{Readiness, Stopper};
+
+#[cfg(test)]
+mod tests;
