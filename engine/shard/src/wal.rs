@@ -1,7 +1,7 @@
 //! The log of a shard: group commit into one sequence of batches, shared by all its groups.
 //!
 //! ```text
-//!  accept ──► building ──► closed ... ──► in flight ──► durable
+//!  accept --> building --> closed ... --> in flight --> durable
 //!             a batch      full ones,     one batch     what was parked on its
 //!             that grows   in order                     number may go on
 //! ```
@@ -22,6 +22,7 @@
 //! it durable.
 
 pub mod format;
+pub mod inspect;
 pub mod recover;
 mod segments;
 

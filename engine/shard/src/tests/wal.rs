@@ -1,6 +1,10 @@
 //! The log: what a scripted or random writer made durable is what recovery finds.
 
 mod files;
+mod layout;
+mod lives;
+mod rot;
+mod tear;
 
 use model::ids::{GroupId, ShardId};
 

@@ -259,8 +259,25 @@ impl Header {
     }
 
     /// Whether the batch was sealed for this place.
-    pub fn belongs_at(&self, segment: SegmentNumber, offset: usize) -> bool {
-        self.segment == segment && usize::try_from(self.offset) == Ok(offset)
+    ///
+    /// # Errors
+    /// [`Damage::Foreign`], [`Damage::Stale`] or [`Damage::Misplaced`].
+    pub fn check_place(
+        &self,
+        identity: LogIdentity,
+        segment: SegmentNumber,
+        offset: usize,
+    ) -> Result<(), Damage> {
+        if self.identity != identity {
+            return Err(Damage::Foreign);
+        }
+        if self.segment != segment {
+            return Err(Damage::Stale(self.segment));
+        }
+        if usize::try_from(self.offset) != Ok(offset) {
+            return Err(Damage::Misplaced(self.offset));
+        }
+        Ok(())
     }
 }
 
@@ -290,15 +307,7 @@ impl<'a> Batch<'a> {
     ) -> Result<Batch<'a>, Damage> {
         let bytes = image.get(offset..).unwrap_or(&[]);
         let header = Header::decode(bytes)?;
-        if header.identity != identity {
-            return Err(Damage::Foreign);
-        }
-        if header.segment != segment {
-            return Err(Damage::Stale(header.segment));
-        }
-        if !header.belongs_at(segment, offset) {
-            return Err(Damage::Misplaced(header.offset));
-        }
+        header.check_place(identity, segment, offset)?;
         // Unknown layouts count only here: elsewhere the header might be a client's bytes.
         let version = u16_at(bytes, 8);
         if version != VERSION {

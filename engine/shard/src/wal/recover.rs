@@ -6,8 +6,9 @@
 //!
 //! - *End.* Nothing proves that the batch was ever durable: the log ends there. If a torn batch lies
 //!   there it was never acknowledged and is cut.
-//! - *Corruption.* A batch anywhere behind names a durable batch that was not read, or lies where it
-//!   was not sent: the missing batch was durable and perhaps acknowledged. Nothing is cut.
+//! - *Corruption.* A batch anywhere behind names a durable batch that was not read, or is one itself,
+//!   sent to a wrong place; or a batch that can only have been sent there by mistake lies behind the
+//!   end and may have destroyed others. What is missing was perhaps acknowledged. Nothing is cut.
 //! - *Bound.* The next segment starts with exactly this batch: a former process died here and the
 //!   log went on there. What lies behind is a write that landed late, and noise.
 //!
@@ -23,6 +24,7 @@ use crate::effect::{BatchNumber, SegmentNumber};
 use crate::wal::format::{
     Batch, Damage, HardState, Header, LogFloor, LogIdentity, Record, RecordKind,
 };
+use crate::wal::inspect::headers;
 use crate::wal::segments::Segment;
 
 /// What was recovered, and where the log goes on.
@@ -84,6 +86,14 @@ pub enum Trouble {
         /// The batch that says so, or the floor stored in the checkpoint.
         proof: Option<(SegmentNumber, usize)>,
     },
+    /// A batch that belongs elsewhere lies behind the end of the log: the disk wrote to a wrong place,
+    /// and what was there is unknown.
+    Misdirected {
+        /// Where it belongs.
+        segment: SegmentNumber,
+        /// Where in that segment.
+        offset: u64,
+    },
     /// What is there is whole and still cannot be part of this log, or not be read by this program.
     Unexplained(Damage),
 }
@@ -103,6 +113,13 @@ impl std::fmt::Display for Corruption {
                     None => write!(f, "the checkpoint says")?,
                     Some((segment, at)) => write!(f, "segment {} says at byte {at}", segment.0)?,
                 }
+            }
+            Trouble::Misdirected { segment, offset: home } => {
+                write!(
+                    f,
+                    "the disk wrote to a wrong place: at byte {offset} lies batch {batch}, "
+                )?;
+                write!(f, "which belongs at byte {home} of segment {}", segment.0)?;
             }
             Trouble::Unexplained(damage) => {
                 write!(f, "what is at byte {offset} cannot be batch {batch}: {damage}")?;
@@ -134,8 +151,8 @@ pub struct Recovery {
     identity: LogIdentity,
     segment_bytes: usize,
     floor: LogFloor,
-    /// Every file from the floor on, with its first batch if it starts with one.
-    starts: BTreeMap<SegmentNumber, Option<LogFloor>>,
+    /// Every file from the floor on, with its first batch or what is there instead.
+    starts: BTreeMap<SegmentNumber, Result<LogFloor, Damage>>,
     obsolete: Vec<SegmentNumber>,
     /// The next segment to read.
     segment: SegmentNumber,
@@ -145,6 +162,8 @@ pub struct Recovery {
     /// Where reading stopped.
     end: Option<Place>,
     witness: Witness,
+    /// The first batch behind the end that was sent there by mistake.
+    stray: Option<Corruption>,
     segments: Vec<Segment>,
     hard_states: BTreeMap<GroupId, HardState>,
 }
@@ -170,6 +189,7 @@ impl Recovery {
             chain: floor.chain,
             end: None,
             witness: Witness { proven, proof: None },
+            stray: None,
             segments: Vec::new(),
             hard_states: BTreeMap::new(),
         }
@@ -186,10 +206,11 @@ impl Recovery {
             self.obsolete.push(number);
             return;
         }
-        self.watch(number, 0, first_block);
-        let header = Header::decode(first_block).ok();
-        let header = header.filter(|h| h.identity == self.identity && h.belongs_at(number, 0));
-        let start = header.map(|h| LogFloor { segment: number, batch: h.batch, chain: h.previous });
+        let start = Header::decode(first_block).and_then(|header| {
+            self.watch(number, 0, &header);
+            header.check_place(self.identity, number, 0)?;
+            Ok(LogFloor { segment: number, batch: header.batch, chain: header.previous })
+        });
         self.starts.insert(number, start);
     }
 
@@ -225,8 +246,15 @@ impl Recovery {
             None => self.read(number, image, sink)?,
             Some(_) => 0,
         };
-        for offset in (stopped_at..image.len()).step_by(BLOCK_BYTES) {
-            self.watch(number, offset, &image[offset..]);
+        for (offset, header) in headers(image, stopped_at) {
+            self.watch(number, offset, &header);
+            if self.end.is_some() && self.is_stray(number, offset, &header) {
+                let Header { batch, segment, offset: home, .. } = header;
+                let what = Trouble::Misdirected { segment, offset: home };
+                let shard = self.identity.shard;
+                let stray = Corruption { shard, segment: number, offset, batch, what };
+                self.stray.get_or_insert(stray);
+            }
         }
         Ok(())
     }
@@ -239,7 +267,7 @@ impl Recovery {
         sink: &mut impl FnMut(&Record<'_>),
     ) -> Result<usize, Corruption> {
         let later = (std::ops::Bound::Excluded(number), std::ops::Bound::Unbounded);
-        let bound = self.starts.range(later).find_map(|(_, start)| *start);
+        let bound = self.starts.range(later).find_map(|(_, start)| start.ok());
         let mut offset = 0;
         while offset < image.len() {
             if let Some(bound) = bound.filter(|bound| bound.batch == self.batch) {
@@ -306,15 +334,25 @@ impl Recovery {
     /// Notes what a header proves, wherever it lies. What it says was durable was durable even if
     /// the header was sent elsewhere; and a batch that lies elsewhere was written, so that its own
     /// place must hold it too. Old content of a recycled file speaks of batches long read.
-    fn watch(&mut self, number: SegmentNumber, offset: usize, bytes: &[u8]) {
-        let Ok(header) = Header::decode(bytes) else { return };
+    fn watch(&mut self, number: SegmentNumber, offset: usize, header: &Header) {
         if header.identity != self.identity {
             return;
         }
-        let is_home = header.belongs_at(number, offset);
+        let is_home = header.check_place(self.identity, number, offset).is_ok();
         let proven = if is_home { header.durable } else { header.batch };
         if self.witness.proven < proven {
             self.witness = Witness { proven, proof: Some((number, offset)) };
+        }
+    }
+
+    /// Whether a batch of this log lies where neither the writer nor recycling can have put it: a
+    /// recycled file keeps its offsets, and only segments before the floor are recycled.
+    fn is_stray(&self, number: SegmentNumber, offset: usize, header: &Header) -> bool {
+        match header.check_place(self.identity, number, offset) {
+            Ok(()) | Err(Damage::Foreign) => false,
+            Err(_) => {
+                self.floor.segment <= header.segment || usize::try_from(header.offset) != Ok(offset)
+            }
         }
     }
 
@@ -331,12 +369,15 @@ impl Recovery {
         }
         let Witness { proven, proof } = self.witness;
         if self.batch <= proven {
-            return Err(match self.end {
+            return Err(match self.blame() {
                 None => self.corruption(self.segment, 0, Trouble::Missing),
                 Some(Place { segment, offset, found }) => {
                     self.corruption(segment, offset, Trouble::Lost { found, proven, proof })
                 }
             });
+        }
+        if let Some(stray) = self.stray {
+            return Err(stray);
         }
         let last = self.segments.last().map(|segment| segment.start.segment);
         let next = last.map_or(self.floor.segment, |last| SegmentNumber(last.0 + 1));
@@ -349,6 +390,20 @@ impl Recovery {
             cut: self.end.filter(|end| end.found.is_torn()),
             remove,
         })
+    }
+
+    /// Where the batch that was not read must have been. Reading stopped at blank space of one segment
+    /// if the damage is to the start of the next: a segment in use always starts with a batch.
+    fn blame(&self) -> Option<Place> {
+        let end = self.end?;
+        let proof = self.witness.proof.map_or(end.segment, |(segment, _)| segment);
+        let next = SegmentNumber(end.segment.0.checked_add(1)?);
+        match self.starts.get(&next) {
+            Some(&Err(found)) if next <= proof && !end.found.is_torn() => {
+                Some(Place { segment: next, offset: 0, found })
+            }
+            _ => Some(end),
+        }
     }
 
     fn corruption(&self, segment: SegmentNumber, offset: usize, what: Trouble) -> Corruption {

@@ -11,6 +11,9 @@ use crate::wal::format::Batch;
 use crate::wal::recover::recover;
 use crate::wal::{Corruption, HardState, LogFloor, Record, RecordKind, Recovered, Recovery, Wal};
 
+/// What a disk writes as a whole.
+pub(super) const SECTOR: usize = 512;
+
 /// An entry: group, term, index, payload.
 pub(super) type Entry = (GroupId, u64, u64, Vec<u8>);
 
@@ -40,27 +43,49 @@ impl State {
 pub(super) struct Files {
     pub(super) segment_bytes: usize,
     pub(super) images: BTreeMap<SegmentNumber, Vec<u8>>,
+    /// Tells files of the same name apart: a write in flight goes to the file, not to the name.
+    pub(super) inodes: BTreeMap<SegmentNumber, u64>,
+    next_inode: u64,
 }
 
 impl Files {
     pub(super) fn new(segment_bytes: usize) -> Files {
-        Files { segment_bytes, images: BTreeMap::new() }
+        let (images, inodes) = (BTreeMap::new(), BTreeMap::new());
+        Files { segment_bytes, images, inodes, next_inode: 0 }
     }
 
     pub(super) fn perform(&mut self, op: &DiskOp) {
         match op {
             DiskOp::SegmentPrepare { number, recycle } => {
-                let image = match recycle {
-                    Some(old) => self.images.remove(old).expect("only files there are recycled"),
-                    None => vec![0; self.segment_bytes],
+                let (image, inode) = match recycle {
+                    Some(old) => self.remove(*old),
+                    None => {
+                        self.next_inode += 1;
+                        (vec![0; self.segment_bytes], self.next_inode)
+                    }
                 };
                 let replaced = self.images.insert(*number, image);
                 assert!(replaced.is_none(), "a new file has a new number");
+                self.inodes.insert(*number, inode);
             }
-            DiskOp::SegmentRemove { number } => {
-                self.images.remove(number).expect("only files there are removed");
-            }
+            DiskOp::SegmentRemove { number } => drop(self.remove(*number)),
             other => panic!("no business of the log: {other:?}"),
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: SegmentNumber) -> (Vec<u8>, u64) {
+        let image = self.images.remove(&number).expect("only files there are removed");
+        (image, self.inodes.remove(&number).expect("every file has one"))
+    }
+
+    /// Lands the sectors of a write whose bit is set in its file, if that still exists.
+    pub(super) fn land(&mut self, inode: u64, write: &LogWrite, sectors: u64) {
+        let Some(number) = self.inodes.iter().find(|(_, other)| **other == inode) else { return };
+        let number = *number.0;
+        for (sector, bytes) in write.buffer.as_slice().chunks(SECTOR).enumerate() {
+            if sectors >> (sector % 64) & 1 == 1 {
+                self.write(number, write.offset + (sector * SECTOR) as u64, bytes);
+            }
         }
     }
 
@@ -70,15 +95,24 @@ impl Files {
         image[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 
+    fn recovery(&self, floor: Option<LogFloor>) -> Recovery {
+        Recovery::new(IDENTITY, self.segment_bytes as u64, floor)
+    }
+
     pub(super) fn recover(
         &self,
         floor: Option<LogFloor>,
     ) -> Result<(Recovered, State), Corruption> {
-        let recovery = Recovery::new(IDENTITY, self.segment_bytes as u64, floor);
         let mut state = State::default();
+        let recovery = self.recovery(floor);
         let recovered = recover(recovery, &self.images, &mut |record| state.take(record))?;
         assert_eq!(recovered.hard_states, state.hard_states);
         Ok((recovered, state))
+    }
+
+    /// Recovers without a copy of the records, for those who try a million damages.
+    pub(super) fn check(&self, floor: Option<LogFloor>) -> Result<Recovered, Corruption> {
+        recover(self.recovery(floor), &self.images, &mut |_| ())
     }
 }
 
@@ -136,6 +170,16 @@ impl History {
         state
     }
 
+    /// What the batches from `first` to `last` say, if recovery began before `first`.
+    fn range(&self, first: BatchNumber, last: BatchNumber) -> State {
+        let mut state = State::default();
+        for submitted in self.batches.iter().filter(|b| first <= b.batch && b.batch <= last) {
+            state.entries.extend(submitted.entries.iter().cloned());
+            state.hard_states.clone_from(&submitted.hard_states);
+        }
+        state
+    }
+
     pub(super) fn state(&self) -> State {
         self.upto(BatchNumber(u64::MAX))
     }
@@ -156,7 +200,7 @@ impl Writer {
     pub(super) fn open(mut files: Files, floor: Option<LogFloor>) -> Result<Writer, Corruption> {
         let (recovered, before) = files.recover(floor)?;
         for number in &recovered.remove {
-            files.images.remove(number).expect("only files there are removed");
+            files.remove(*number);
         }
         let start = recovered.next;
         let wal = Wal::new(IDENTITY, files.segment_bytes as u64, recovered);
@@ -216,8 +260,37 @@ impl Writer {
         }
     }
 
+    /// Stores a checkpoint with this floor and lets go of what lies before.
+    pub(super) fn release(&mut self, floor: LogFloor) {
+        for op in self.wal.release(floor) {
+            self.files.perform(&op);
+        }
+        self.prepare();
+    }
+
+    /// What is read of the log from `floor` on, up to the newest durable batch.
+    pub(super) fn durable_since(&self, floor: LogFloor) -> State {
+        self.history.range(floor.batch, self.wal.durable_batch())
+    }
+
+    /// Likewise with the batch in flight.
+    pub(super) fn state_since(&self, floor: LogFloor) -> State {
+        self.history.range(floor.batch, BatchNumber(u64::MAX))
+    }
+
     /// What the log says up to the newest durable batch.
     pub(super) fn durable(&self) -> State {
         self.history.upto(self.wal.durable_batch())
     }
+}
+
+/// Bytes that differ from place to place and from entry to entry.
+pub(super) fn payload(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_le_bytes()[7]
+    };
+    (0..bytes).map(|_| next()).collect()
 }
