@@ -21,7 +21,7 @@ pub(crate) struct Group {
     /// The term this node led when it last applied an entry of its own: from then on what it has
     /// applied is as new as what any client was told.
     serving: Option<Term>,
-    /// Whether the node may have something to be done.
+    /// Whether the shard looks at the node before the turn ends.
     pub(crate) awake: bool,
 }
 
@@ -70,7 +70,6 @@ impl Group {
             assert!(last.index < index, "proposals take rising places");
         }
         self.waiting.push_back(Waiting { term, index, ticket, bytes });
-        self.awake = true;
         Ok(())
     }
 

@@ -203,6 +203,13 @@ impl Shard {
         self.groups[self.slot_of(group)].is_serving()
     }
 
+    /// Looks at a group before the turn ends.
+    fn wake(&mut self, slot: usize) {
+        if !std::mem::replace(&mut self.groups[slot].awake, true) {
+            self.awake.push(slot);
+        }
+    }
+
     fn refuse(&mut self, ticket: Ticket, code: Code) {
         if code == Code::EventStoreBackpressure {
             self.facts.backpressure += 1;
@@ -263,7 +270,7 @@ impl Shard {
         }
         self.pending_requests += 1;
         self.pending_bytes += bytes;
-        self.awake.push(slot);
+        self.wake(slot);
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -282,7 +289,7 @@ impl Shard {
                     self.parked.pop_front_if(|(parked, _, _)| *parked <= batch)
                 {
                     self.groups[slot].node.persisted(receipt);
-                    self.awake.push(slot);
+                    self.wake(slot);
                 }
             }
             Completion::SegmentReady { number } => {
@@ -323,11 +330,10 @@ impl Shard {
     fn tick(&mut self, now: Now) {
         self.tails.close_stalled(now.monotonic, &mut self.machine);
         for slot in 0..self.groups.len() {
-            let group = &mut self.groups[slot];
-            if group.node.status().role != Role::Leader {
-                group.node.tick();
-                group.awake = true;
-                self.awake.push(slot);
+            let node = &mut self.groups[slot].node;
+            if node.status().role != Role::Leader {
+                node.tick();
+                self.wake(slot);
             }
         }
     }
