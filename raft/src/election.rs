@@ -63,7 +63,8 @@ impl Node {
         self.restart_timer();
     }
 
-    /// Stands for election in a new term. Nothing is said before the own vote is durable: otherwise a
+    /// Stands for election in a new term. The new term is written after all entries of the log, so that
+    /// once it is durable so are they. Nothing is said before the own vote is durable: otherwise a
     /// crash could make this node stand in that term again, with a shorter log, and be elected by
     /// votes which were given to the longer one.
     pub(crate) fn stand(&mut self) {
@@ -74,7 +75,7 @@ impl Node {
         for slot in 0..self.voters.len() {
             let voter = self.voters[slot];
             if voter != self.id {
-                self.promise_with_log(voter, Body::VoteRequest { last }, last.1);
+                self.promise(voter, Body::VoteRequest { last });
             }
         }
     }

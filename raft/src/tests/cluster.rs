@@ -125,8 +125,12 @@ impl Cluster {
 
     /// Takes a Ready: starts its write, sends its messages, applies what is committed.
     pub(super) fn take_ready(&mut self, id: NodeId) -> TakenReady {
+        let expected = self.node(id).has_ready();
+        let ready = self.node(id).ready();
+        assert_eq!(expected, ready != Ready::default(), "has_ready tells the truth");
+        assert!(!self.node(id).has_ready(), "a Ready says everything");
         let Ready { hard_state, entries, receipt, messages, messages_after_persist, committed } =
-            self.node(id).ready();
+            ready;
         let taken = TakenReady {
             hard_state,
             entries: entries.clone(),

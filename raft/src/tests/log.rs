@@ -140,9 +140,10 @@ fn act_on(log: &mut Log, model: &mut Model, act: &Act) {
         }
         Act::Persist { at } => {
             let at = within(model.floor, model.submitted, *at);
-            log.persisted((Term(model.term(at)), index(at)));
             // Another term at the same place: a write of something since replaced.
             log.persisted((Term(model.term(at) + 1), index(at)));
+            assert_eq!(log.durable(), index(model.durable));
+            log.persisted((Term(model.term(at)), index(at)));
             model.durable = model.durable.max(at);
         }
         Act::Commit { at } => {

@@ -29,6 +29,60 @@ fn a_receipt_for_an_entry_that_was_put_back_does_not_count() {
 }
 
 #[test]
+fn a_receipt_for_an_entry_that_was_replaced_does_not_count() {
+    let mut node = node(3, 1, &[1]);
+    node.step(from(2, 1, append(place(1, 1), vec![entry(1, 2)], 0)));
+    drop(node.ready());
+    // The write that tells the disk of term 2 also stands for the entry on its way.
+    node.step(from(3, 2, append(place(1, 1), Vec::new(), 0)));
+    let stale = node.ready().receipt.unwrap();
+    assert_eq!((stale.term, stale.last), (Term(2), Some(place(1, 2))));
+    node.step(from(3, 2, append(place(1, 1), vec![entry(2, 2), entry(2, 3)], 0)));
+    let current = node.ready().receipt.unwrap();
+    node.persisted(stale);
+    assert_eq!(node.status().durable, Index(1));
+    node.persisted(current);
+    assert_eq!(node.status().durable, Index(3));
+}
+
+#[test]
+fn nobody_leads_whose_own_vote_is_not_durable() {
+    // Should a driver let requests leave too early, all others may have voted first.
+    let mut node = node(5, 0, &[]);
+    node.campaign();
+    let receipt = node.ready().receipt.unwrap();
+    for voter in 2..=5 {
+        node.step(from(voter, 1, granted()));
+        assert_eq!(node.status().role, Role::Candidate);
+    }
+    node.persisted(receipt);
+    assert_eq!(node.status().role, Role::Leader);
+}
+
+#[test]
+fn a_candidate_that_was_too_slow_lets_go_of_its_log() {
+    // Another is elected in the same term before our own vote is durable, and replaces what our
+    // requests for votes spoke of.
+    let mut node = node(3, 1, &[1, 1, 1]);
+    node.campaign();
+    node.step(from(2, 2, append(place(1, 1), vec![entry(2, 2)], 0)));
+    assert_eq!(node.status().role, Role::Follower);
+    let replies = said(&mut node);
+    assert_eq!(replies.last(), Some(&Body::AppendAccepted { matched: Index(2) }));
+}
+
+#[test]
+fn a_refusal_that_comes_late_costs_nothing() {
+    let mut node = leader(3, 1, &[1, 1]);
+    node.step(from(2, 2, Body::AppendAccepted { matched: Index(2) }));
+    node.step(from(2, 2, Body::AppendRejected { previous: Index(2), hint: place(0, 0) }));
+    assert_eq!(said(&mut node), [], "it has acknowledged that since");
+    node.step(from(2, 2, Body::AppendRejected { previous: Index(3), hint: place(0, 0) }));
+    let again = vec![node.log.get(Index(3)).unwrap().clone()];
+    assert_eq!(said(&mut node), [append(place(1, 2), again, 0)], "never back behind that");
+}
+
+#[test]
 fn a_receipt_stands_for_all_writes_before_it() {
     let mut node = leader(1, 0, &[]);
     let mut receipts = Vec::new();

@@ -102,16 +102,16 @@ impl World {
         let mut one_of = |choices: [usize; 3]| choices[dice.below(3)];
         let weights = [
             (Act::Deliver, one_of([100, 200, 400])),
-            (Act::Tick, one_of([10, 20, 40])),
+            (Act::Tick, one_of([10, 40, 100])),
             (Act::TakeReady, 200),
             (Act::ReachDisk, one_of([50, 100, 200])),
             (Act::Report, 100),
             (Act::Propose, one_of([10, 40, 80])),
             (Act::Compact, 10),
-            (Act::Campaign, one_of([0, 1, 5])),
+            (Act::Campaign, one_of([0, 5, 20])),
             (Act::CutOrHeal, one_of([0, 1, 5])),
-            (Act::Crash, one_of([0, 1, 5])),
-            (Act::Restart, 10),
+            (Act::Crash, one_of([0, 2, 10])),
+            (Act::Restart, 20),
         ];
         let (loss, doubling) = (one_of([0, 5, 30]), one_of([0, 10, 50]));
         let slow = ids.get(one_of([0, 1, 9])).copied();
@@ -208,11 +208,8 @@ impl World {
 
     fn take_ready(&mut self, id: NodeId) {
         let submitted = self.cluster.node(id).log.submitted();
-        let expected = self.cluster.node(id).has_ready();
         let disk_last = self.cluster.member(id).disk.entries.last().map(|entry| entry.index);
         let ready = self.cluster.take_ready(id);
-        assert_eq!(expected, print::ready(&ready) != ["nothing"], "has_ready tells the truth");
-        assert!(!self.cluster.node(id).has_ready(), "a Ready says everything");
         if let (Some(first), Some(last)) = (ready.entries.first(), disk_last) {
             self.reached.entries_replaced += usize::from(first.index <= last && submitted <= last);
         }
