@@ -1,1 +1,154 @@
-//! Placeholder.
+//! The doors: bytes of clients become words for the shards, and words become bytes.
+//!
+//! In reading order: [`Door`] listens on one core, `http` serves connections, `http::api` answers
+//! requests, `members` and `params` read what clients send, `event` and `session` check it, `render`
+//! writes what clients read, `tail` follows a session over `ws`, [`Exposition`] shows the metrics.
+//!
+//! A composition root makes one [`Exposition`] per process, before anything is counted, and on each
+//! core runs [`serve`] with the core's gateway; it returns once the gateway says that the server
+//! stops and the last connection is gone.
+//!
+//! # Invariants
+//! - `answered-once`: a request is answered by one response; a refusal that may hide a done deed is a
+//!   503, never a 4xx.
+//! - `bytes-kept`: payload, metadata and refs are stored as the client wrote them, or refused.
+//! - `bounded`: heads, bodies, parameters, connections, and what a tail holds for its socket have
+//!   bounds of `model::limits`; whatever waits for a client waits until a deadline.
+//! - `refused-before-101`: a tail is refused in JSON, before the protocol changes.
+//! - `never-1000`: no close frame carries code 1000, which clients take for "do not come back".
+//!
+//! # Absences
+//! No timer per request or connection: `http::link` looks at all of them at once. No lock, no task
+//! that outlives its connection, no unsafe code, no name of glommio.
+#![forbid(unsafe_code)]
+
+mod event;
+mod exposition;
+mod http;
+mod identity;
+mod members;
+mod meters;
+mod multipart;
+mod params;
+mod problem;
+mod render;
+mod session;
+mod tail;
+mod ws;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use uring::Gateway;
+use uring::rt::{TcpListener, spawn_local};
+
+pub use exposition::{Exposition, ExpositionError};
+
+use http::Shared;
+use http::api::Face;
+
+/// What the doors of one core need to know.
+#[derive(Debug, Clone)]
+pub struct DoorConfig {
+    /// Where REST and WebSocket are served; every core listens here and the kernel spreads
+    /// connections over them.
+    pub listen: SocketAddr,
+    /// Where health and metrics are served, and only there; `None` to serve them at `listen`.
+    pub ops_listen: Option<SocketAddr>,
+    /// Connections open at once on this core, those of the operator included; more are answered 503.
+    pub connections_max: usize,
+    /// How long a stop waits for requests under way and for clients of tails to say good-bye.
+    pub drain: Duration,
+    /// The process's metrics.
+    pub exposition: Exposition,
+}
+
+/// Why the doors of a core cannot open.
+#[derive(Debug)]
+pub struct DoorError {
+    address: SocketAddr,
+    error: io::Error,
+}
+
+impl fmt::Display for DoorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.error)
+    }
+}
+
+impl std::error::Error for DoorError {}
+
+/// The listeners of one core.
+#[derive(Debug)]
+pub struct Door {
+    public: TcpListener,
+    ops: Option<TcpListener>,
+    config: DoorConfig,
+}
+
+impl Door {
+    /// Listens; connections wait until [`Door::serve`]. Must be called on an executor.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on.
+    pub fn open(config: DoorConfig) -> Result<Door, DoorError> {
+        let listen =
+            |address| TcpListener::bind(address).map_err(|error| DoorError { address, error });
+        let public = listen(config.listen)?;
+        let ops = config.ops_listen.map(listen).transpose()?;
+        Ok(Door { public, ops, config })
+    }
+
+    /// Where clients connect: `listen`, with the port the system chose if that was 0.
+    ///
+    /// # Errors
+    /// Those of getsockname.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Serves connections until the gateway says that the server stops, then ends those that are
+    /// open: requests under way are answered, tails are closed with 1012, and what is left after
+    /// `drain` is cut off. The operator is answered to the end.
+    pub async fn serve(self, gateway: Gateway) {
+        let Door { public, ops, config } = self;
+        let shared = Rc::new(Shared::new(
+            gateway.clone(),
+            config.exposition,
+            ops.is_some(),
+            config.connections_max,
+        ));
+        spawn_local(http::sweep(Rc::clone(&shared)));
+        let operator = async {
+            match &ops {
+                Some(ops) => http::accept(&shared, ops, Face::Ops).await,
+                None => std::future::pending().await,
+            }
+        };
+        let clients = async {
+            futures_lite::future::or(
+                http::accept(&shared, &public, Face::Public),
+                gateway.stopped(),
+            )
+            .await;
+            drop(public);
+            http::drain(&shared, config.drain).await;
+        };
+        futures_lite::future::or(clients, operator).await;
+    }
+}
+
+/// Opens the doors of a core and serves until the server stops; see [`Door::serve`].
+///
+/// # Errors
+/// If an address cannot be listened on.
+pub async fn serve(config: DoorConfig, gateway: Gateway) -> Result<(), DoorError> {
+    Door::open(config)?.serve(gateway).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

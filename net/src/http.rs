@@ -1,0 +1,270 @@
+//! HTTP/1.1 on one core: the accept loop, the bound on connections, and each connection from its
+//! first byte to its last. hyper reads and writes the protocol; what it leaves to us is when to give
+//! up, and a connection that becomes a tail.
+
+pub(crate) mod api;
+pub(crate) mod body;
+pub(crate) mod link;
+pub(crate) mod reply;
+pub(crate) mod route;
+pub(crate) mod rt;
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use model::error::Code;
+use model::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LINGER_BYTES_MAX, LINGER_SECONDS};
+use uring::Gateway;
+use uring::rt::{self as runtime, TcpListener, TcpStream};
+
+use crate::exposition::Exposition;
+use crate::identity::Identity;
+use crate::meters::Meters;
+use crate::{render, tail};
+
+use api::{Face, Visit};
+use body::Bodies;
+use link::{Links, Overdue};
+use rt::{Scratch, Socket};
+
+/// Between sweeps over the connections.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Between looks at whether the last connection is gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// What an accept loop waits after the system refused it a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Connections told at once that there are too many; others are closed without a word.
+const REFUSING_MAX: usize = 64;
+
+/// What all connections of one core share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) gateway: Gateway,
+    pub(crate) identity: Identity,
+    pub(crate) meters: Meters,
+    pub(crate) exposition: Exposition,
+    /// Whether health and metrics have a listener of their own.
+    pub(crate) has_ops_listener: bool,
+    pub(crate) bodies: Bodies,
+    links: Links,
+    scratch: Scratch,
+    connections_max: usize,
+    /// Connections being told that there are too many.
+    refusing: Cell<usize>,
+    draining: Cell<bool>,
+}
+
+impl Shared {
+    /// For a core without connections yet.
+    pub(crate) fn new(
+        gateway: Gateway,
+        exposition: Exposition,
+        has_ops_listener: bool,
+        connections_max: usize,
+    ) -> Shared {
+        let identity = Identity::service();
+        Shared {
+            meters: Meters::new(gateway.core(), &identity.principal.tenant_id),
+            gateway,
+            identity,
+            exposition,
+            has_ops_listener,
+            bodies: Bodies::default(),
+            links: Links::new(Instant::now()),
+            scratch: Scratch::default(),
+            connections_max,
+            refusing: Cell::new(0),
+            draining: Cell::new(false),
+        }
+    }
+
+    /// Whether connections end as soon as they can.
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.get()
+    }
+}
+
+/// Lets time pass for all connections of a core, for as long as it has any or may get one.
+pub(crate) async fn sweep(shared: Rc<Shared>) {
+    while !shared.draining() || 0 < shared.links.count() {
+        runtime::sleep(SWEEP).await;
+        shared.links.sweep(Instant::now());
+    }
+}
+
+/// Takes connections without end.
+pub(crate) async fn accept(shared: &Rc<Shared>, listener: &TcpListener, face: Face) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) if shared.connections_max <= shared.links.count() => {
+                shared.meters.refused.increment(1);
+                if shared.refusing.get() < REFUSING_MAX {
+                    shared.refusing.set(shared.refusing.get() + 1);
+                    runtime::spawn_local(refuse(Rc::clone(shared), stream));
+                }
+            }
+            Ok(stream) => runtime::spawn_local(serve(Rc::clone(shared), stream, face)),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                runtime::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Ends all connections: requests under way are answered, tails closed, idle connections dropped.
+/// Returns when none is left or the deadline has passed.
+pub(crate) async fn drain(shared: &Shared, deadline: Duration) {
+    let began = Instant::now();
+    shared.draining.set(true);
+    shared.links.poke_all();
+    while 0 < shared.links.count() {
+        if deadline <= began.elapsed() {
+            let connections = shared.links.count();
+            tracing::warn!(connections, "the doors close with connections open");
+            return;
+        }
+        runtime::sleep(DRAIN_LOOK).await;
+    }
+}
+
+/// Tells a client that there are too many.
+async fn refuse(shared: Rc<Shared>, stream: TcpStream) {
+    let body = render::refusal(&Code::RaftUnavailable.into());
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\n\
+         access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let whole = [head.as_bytes(), &body].concat();
+    let mut socket = Socket::new(stream, shared.links.loose(), shared.scratch.clone());
+    let told = async {
+        if poll_fn(|cx| socket.poll_put(cx, &whole)).await.is_ok() {
+            linger(&mut socket).await;
+        }
+    };
+    // A client that does not read it is cut off.
+    let _ = runtime::timeout(Duration::from_secs(LINGER_SECONDS), told).await;
+    shared.refusing.set(shared.refusing.get() - 1);
+}
+
+/// A connection among its core's, until it is dropped.
+struct Place {
+    shared: Rc<Shared>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.links.close(self.number);
+        self.shared.meters.connections.set(self.shared.links.count() as f64);
+    }
+}
+
+/// Serves a connection to its end.
+async fn serve(shared: Rc<Shared>, stream: TcpStream, face: Face) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let (number, link) = shared.links.open();
+    let _place = Place { shared: Rc::clone(&shared), number };
+    shared.meters.connections.set(shared.links.count() as f64);
+    let socket = Socket::new(stream, Rc::clone(&link), shared.scratch.clone());
+    let visit = Rc::new(Visit {
+        shared: Rc::clone(&shared),
+        link: Rc::clone(&link),
+        face,
+        tail: RefCell::default(),
+    });
+    let (mut socket, early) = match http(&visit, socket).await {
+        Ended::Done(socket, early) => (socket, early),
+        Ended::Late(overdue) => {
+            shared.meters.timed_out(overdue);
+            return;
+        }
+        Ended::Broken => return,
+    };
+    let opened = visit.tail.take();
+    drop(visit);
+    match opened {
+        Some(opened) => tail::run((shared, link), socket, early, opened).await,
+        None => {
+            let time = Duration::from_secs(LINGER_SECONDS);
+            let _ = link.until(link.now() + time, linger(&mut socket)).await;
+        }
+    }
+}
+
+/// How the HTTP part of a connection ended.
+enum Ended {
+    /// Nothing follows in HTTP; the socket, and what the client sent behind its last request.
+    Done(Socket, bytes::Bytes),
+    /// Something took too long.
+    Late(Overdue),
+    /// The socket failed, or what came was no HTTP.
+    Broken,
+}
+
+/// Speaks HTTP until the client leaves, the server stops, or the connection becomes a tail.
+async fn http(visit: &Rc<Visit>, socket: Socket) -> Ended {
+    let service = service_fn(|request| {
+        let visit = Rc::clone(visit);
+        // hyper wants a future that can be moved.
+        Box::pin(async move { Ok::<_, Infallible>(api::answer(visit, request).await) })
+    });
+    let mut connection = http1::Builder::new()
+        .pipeline_flush(true)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .header_read_timeout(None)
+        .serve_connection(socket, service);
+    let mut told = false;
+    let link = &visit.link;
+    let ended = poll_fn(|cx| {
+        link.watch(cx.waker());
+        if link.take_poke() {
+            if let Some(late @ (Overdue::Idle | Overdue::Head | Overdue::Write)) = link.overdue() {
+                return Poll::Ready(Err(Ended::Late(late)));
+            }
+            if visit.shared.draining() && !told {
+                told = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+        connection.poll_without_shutdown(cx).map_err(|error| {
+            tracing::debug!(%error, "a connection broke");
+            Ended::Broken
+        })
+    })
+    .await;
+    match ended {
+        Ok(()) => {
+            let parts = connection.into_parts();
+            Ended::Done(parts.io, parts.read_buf)
+        }
+        Err(ended) => ended,
+    }
+}
+
+/// Says that nothing follows and reads on for a moment: closing with bytes unread would reset the
+/// connection, and the client might not see its last response.
+async fn linger(socket: &mut Socket) {
+    if socket.at_end() || poll_fn(|cx| socket.poll_end(cx)).await.is_err() {
+        return;
+    }
+    let mut left = LINGER_BYTES_MAX;
+    while 0 < left && !socket.at_end() {
+        let Ok(read) = poll_fn(|cx| socket.poll_take(cx, left, <[u8]>::len)).await else { return };
+        left -= read;
+    }
+}

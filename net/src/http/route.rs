@@ -1,0 +1,83 @@
+//! What a method and a path ask for. The tables are the contract's; an unknown path and a known path
+//! with another method are the same: not there.
+
+use hyper::Method;
+use model::error::Code;
+use model::ids::SessionId;
+
+use crate::params::percent_decode;
+use crate::problem::Problem;
+
+/// A thing that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `POST /v1/sessions`
+    Create,
+    /// `GET /v1/sessions`
+    List,
+    /// `GET /v1/sessions/:id`
+    Get(SessionId),
+    /// `PATCH /v1/sessions/:id`
+    Patch(SessionId),
+    /// `POST /v1/sessions/:id`, which is a patch if the form in its body says so.
+    Override(SessionId),
+    /// `POST /v1/sessions/:id/append`
+    Append(SessionId),
+    /// `POST /v1/sessions/:id/archive`
+    Archive(SessionId),
+    /// `POST /v1/sessions/:id/unarchive`
+    Unarchive(SessionId),
+    /// `GET /v1/sessions/:id/tail`
+    Tail(SessionId),
+    /// `GET /v1/sessions/:id/events`
+    Events(SessionId),
+    /// `GET /health/live`
+    Live,
+    /// `GET /health/ready`
+    Ready,
+    /// `GET /metrics`
+    Metrics,
+}
+
+impl Route {
+    /// Whether it is an operator's matter rather than a client's.
+    pub(crate) fn is_ops(&self) -> bool {
+        matches!(self, Route::Live | Route::Ready | Route::Metrics)
+    }
+}
+
+/// Finds the route. `HEAD` is served as `GET`; empty segments of a path do not count.
+///
+/// # Errors
+/// `NotFound`, or `InvalidSessionId` if the id cannot be decoded.
+pub(crate) fn route(method: &Method, path: &str) -> Result<Route, Problem> {
+    const SEGMENTS_MAX: usize = 4;
+    let mut segments = [""; SEGMENTS_MAX];
+    let mut count = 0;
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        *segments.get_mut(count).ok_or(Problem::NotFound)? = segment;
+        count += 1;
+    }
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    match (method.as_str(), &segments[..count]) {
+        ("POST", ["v1", "sessions"]) => Ok(Route::Create),
+        ("GET", ["v1", "sessions"]) => Ok(Route::List),
+        ("GET", ["v1", "sessions", id]) => session(id).map(Route::Get),
+        ("PATCH", ["v1", "sessions", id]) => session(id).map(Route::Patch),
+        ("POST", ["v1", "sessions", id]) => session(id).map(Route::Override),
+        ("POST", ["v1", "sessions", id, "append"]) => session(id).map(Route::Append),
+        ("POST", ["v1", "sessions", id, "archive"]) => session(id).map(Route::Archive),
+        ("POST", ["v1", "sessions", id, "unarchive"]) => session(id).map(Route::Unarchive),
+        ("GET", ["v1", "sessions", id, "tail"]) => session(id).map(Route::Tail),
+        ("GET", ["v1", "sessions", id, "events"]) => session(id).map(Route::Events),
+        ("GET", ["health", "live"]) => Ok(Route::Live),
+        ("GET", ["health", "ready"]) => Ok(Route::Ready),
+        ("GET", ["metrics"]) => Ok(Route::Metrics),
+        _ => Err(Problem::NotFound),
+    }
+}
+
+fn session(segment: &str) -> Result<SessionId, Problem> {
+    let id = percent_decode(segment).and_then(SessionId::new);
+    id.ok_or_else(|| Code::InvalidSessionId.into())
+}
