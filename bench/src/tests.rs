@@ -1,0 +1,10 @@
+mod client;
+mod follow;
+mod load;
+mod options;
+mod pace;
+mod report;
+mod request;
+mod server;
+mod smoke;
+mod stand_in;
