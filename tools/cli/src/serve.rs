@@ -1,0 +1,226 @@
+//! The composition root: settings, data directory, shards, cores, doors.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use model::config::{self, Environment, LogSync, ServeConfig};
+use model::error::Fatal;
+use model::ids::ShardId;
+use model::limits::SEGMENT_BYTES;
+use model::metric::Metric;
+use net::Exposition;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shard::shard::{Options, Shard};
+use uring::{Cores, DataDir, Settings, SyncStrategy, Wanted, open};
+
+use crate::doctor::FILES_RESERVED;
+use crate::failure::Failure;
+use crate::output;
+use crate::settings::ServeFlags;
+use crate::signals::Guard;
+use crate::{doors, logging};
+
+/// The arguments of `dev`.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The port to serve at, on this machine's loopback.
+    #[arg(long, default_value_t = 4000)]
+    port: u16,
+    /// Where the data is kept.
+    #[arg(long, default_value = "starcite-data", value_name = "DIRECTORY")]
+    data_dir: PathBuf,
+    /// The least important lines written: error, warn, info, debug or trace.
+    #[arg(long, default_value = "info")]
+    log_level: String,
+}
+
+/// Runs a server until it is told to stop.
+pub(crate) fn serve(flags: &ServeFlags) -> Result<(), Failure> {
+    run(&flags.over_process()?, || Ok(()))
+}
+
+/// Runs a server to try things out.
+pub(crate) fn dev(dev: &Dev) -> Result<(), Failure> {
+    let data_dir = dev.data_dir.to_str();
+    let data_dir = data_dir.ok_or_else(|| Failure::failed("the data directory is not UTF-8"))?;
+    let port = dev.port.to_string();
+    let environment: Environment = [
+        (config::BIND, "127.0.0.1"),
+        (config::PORT, port.as_str()),
+        (config::DATA_DIR, data_dir),
+        (config::AUTH_MODE, "none"),
+        (config::LOG_FORMAT, "text"),
+        (config::LOG_LEVEL, dev.log_level.as_str()),
+    ]
+    .map(|(variable, value)| (variable.name.to_owned(), value.to_owned()))
+    .into();
+    run(&environment, || welcome(dev.port))
+}
+
+/// What to try first.
+fn welcome(port: u16) -> Result<(), Failure> {
+    let url = format!("http://127.0.0.1:{port}/v1/sessions");
+    output::line(&format!(
+        "
+Everyone on this machine may do everything. Try:
+
+  curl -s -X POST {url} -H 'content-type: application/json' -d '{{\"id\":\"ses_demo\",\"title\":\"Draft\"}}'
+
+  curl -s -X POST {url}/ses_demo/append -H 'content-type: application/json' \\
+    -d '{{\"type\":\"content\",\"payload\":{{\"text\":\"hello\"}},\"actor\":\"agent:drafter\",\"producer_id\":\"writer-1\",\"producer_seq\":1}}'
+
+  curl -s '{url}/ses_demo/events?cursor=0'
+
+  starcite tail ses_demo --url http://127.0.0.1:{port}
+"
+    ))
+}
+
+fn run(
+    environment: &Environment,
+    when_up: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (config, warnings) = ServeConfig::read(environment)?;
+    logging::start(config.log_format, config.log_level);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    serve_configured(config, when_up).map_err(Failure::log)
+}
+
+fn serve_configured(
+    mut config: ServeConfig,
+    when_up: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let timeout = Duration::from_millis(config.shutdown_timeout_ms);
+    let guard = Guard::start(timeout)?;
+    config.connections_max = connections_max(config.connections_max)?;
+    let cores = config.cores.unwrap_or_else(cores_available);
+    let wanted = Wanted { groups: config.groups, shards: config.shards, shards_default: cores };
+    let data_dir = DataDir::open(&config.data_dir, wanted)?;
+    // Before anything counts: what is counted earlier is lost.
+    let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
+    let exposition = exposition.map_err(Failure::failed)?;
+    tell_constants(&config, cores);
+    let shards = open_shards(&data_dir, config.event_store_bytes)?;
+    let settings = Settings {
+        data_dir: data_dir.path().to_owned(),
+        cores: Some(usize::try_from(cores).expect("a number of 32 bits")),
+        placement: data_dir.manifest().placement,
+        sync: match config.log_sync {
+            LogSync::Link => SyncStrategy::Link,
+            LogSync::Dsync => SyncStrategy::Dsync,
+        },
+        segment_bytes: SEGMENT_BYTES,
+    };
+    let node = Cores::start(&settings, shards, doors::of(&config, cores, exposition))?;
+    guard.watch(node.stopper());
+    tracing::info!(
+        listen = %config.listen,
+        ops_listen = config.ops_listen.map(tracing::field::display),
+        data_dir = %config.data_dir.display(),
+        groups = config.groups,
+        shards = settings.placement.shards(),
+        cores,
+        event_store_bytes = config.event_store_bytes,
+        connections_max = config.connections_max,
+        version = env!("CARGO_PKG_VERSION"),
+        "up"
+    );
+    when_up()?;
+    node.join()?;
+    tracing::info!("stopped");
+    drop(data_dir);
+    Ok(())
+}
+
+/// Metrics that do not change while the process runs.
+fn tell_constants(config: &ServeConfig, cores: u32) {
+    // Exact up to 2^53, which is more memory than there is.
+    let bytes = config.event_store_bytes as f64;
+    metrics::gauge!(Metric::EventStoreLimitBytes.name()).set(bytes);
+    metrics::gauge!(Metric::Cores.name()).set(f64::from(cores));
+    let version = env!("CARGO_PKG_VERSION");
+    metrics::gauge!(Metric::BuildInfo.name(), "version" => version).set(1.0);
+}
+
+/// The cores this process may run on, a container's quota counted.
+fn cores_available() -> u32 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).expect("no machine has that many")
+}
+
+/// Raises the limit on open files as far as it goes, and keeps connections below it.
+fn connections_max(wanted: u32) -> Result<u32, Failure> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let room = files.map_or(u64::MAX, |files| files.saturating_sub(FILES_RESERVED));
+    let fits =
+        u32::try_from(room.min(u64::from(wanted))).expect("no more than a number of 32 bits");
+    if fits == 0 {
+        let files = files.unwrap_or(0);
+        let text = format!("the limit of {files} open files leaves no room for connections");
+        return Err(Failure::new(Fatal::Machine, text));
+    }
+    if fits < wanted {
+        tracing::info!(wanted, connections_max = fits, "the limit on open files allows no more");
+    }
+    Ok(fits)
+}
+
+/// Reads all shards back, each on a thread of its own.
+fn open_shards(
+    data_dir: &DataDir,
+    event_store_bytes: u64,
+) -> Result<Vec<(ShardId, Shard)>, Failure> {
+    let manifest = data_dir.manifest();
+    let shards = manifest.placement.shards();
+    let options = |shard: ShardId| Options {
+        placement: manifest.placement,
+        shard,
+        log_id: manifest.identity(shard).log_id,
+        hot_bytes_max: event_store_bytes / u64::from(shards),
+        segment_bytes: SEGMENT_BYTES,
+    };
+    thread::scope(|scope| {
+        let openings: Vec<_> = (0..shards)
+            .map(ShardId)
+            .map(|shard| {
+                let options = options(shard);
+                (shard, scope.spawn(move || open_shard(data_dir, options)))
+            })
+            .collect();
+        let opened = openings.into_iter().map(|(shard, opening)| {
+            Ok((shard, opening.join().expect("a panic would have ended the process")?))
+        });
+        opened.collect()
+    })
+}
+
+fn open_shard(data_dir: &DataDir, options: Options) -> Result<Shard, Failure> {
+    let start = Instant::now();
+    let opened = open::open(data_dir.path(), options, false);
+    let (shard, found) = opened.map_err(|error| Failure::new(error.fatal, error.text))?;
+    tracing::info!(
+        shard = options.shard.0,
+        segments = found.segments,
+        records = found.records,
+        milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "log read"
+    );
+    if let Some((segment, byte)) = found.cut {
+        tracing::warn!(
+            shard = options.shard.0,
+            segment,
+            byte,
+            "the log ended in the middle of a batch that was never acknowledged; it is cut there"
+        );
+    }
+    Ok(shard)
+}

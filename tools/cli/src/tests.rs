@@ -1,0 +1,3 @@
+mod doctor;
+mod settings;
+mod tail;
