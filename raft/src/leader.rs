@@ -8,7 +8,7 @@ use crate::node::{Node, State};
 use crate::quorum;
 
 /// The most bytes of entries in one append, unless a single one is longer.
-const APPEND_BYTES_MAX: usize = 1 << 20;
+pub(crate) const APPEND_BYTES_MAX: usize = 1 << 20;
 
 /// One follower as the leader sees it. One append with entries is under way at a time; a heartbeat
 /// asks for its end, so a lost one is found out.
@@ -82,7 +82,7 @@ impl Node {
         let mut appends = Vec::new();
         for peer in peers {
             let body = if peer.wants_entries(&self.log) {
-                continue_with_entries(&self.log, peer)
+                continue_with_entries(&self.log, peer, self.append_bytes_max)
             } else if peer.wants_news(&self.log) {
                 // Continues what it surely has, so that it is believed at once.
                 continue_from(&self.log, peer.matched)
@@ -176,8 +176,8 @@ impl Node {
 }
 
 /// An append with the entries a follower lacks, which is waited for from now on.
-fn continue_with_entries(log: &Log, peer: &mut Progress) -> Body {
-    let entries = log.entries_from(peer.next, APPEND_BYTES_MAX);
+fn continue_with_entries(log: &Log, peer: &mut Progress, bytes_max: usize) -> Body {
+    let entries = log.entries_from(peer.next, bytes_max);
     let (previous, committed) = (place(log, Index(peer.next.0 - 1)), log.committed());
     peer.next = entries.last().expect("a follower that wants entries gets one").index.next();
     peer.is_waiting = true;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::election::{Ballot, Jitter};
-use crate::leader::Progress;
+use crate::leader::{APPEND_BYTES_MAX, Progress};
 use crate::log::Log;
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Term};
 use crate::ready::{HardMarks, Promise};
@@ -108,6 +108,8 @@ pub struct Node {
     /// How many of those until we campaign.
     pub(crate) timeout: u32,
     pub(crate) log: Log,
+    /// The most bytes of entries in one append; tests make it smaller.
+    pub(crate) append_bytes_max: usize,
     /// May leave at once.
     pub(crate) messages: Vec<Message>,
     /// Leave when durable. Invariant: all of the current term.
@@ -150,6 +152,7 @@ impl Node {
             elapsed: 0,
             timeout: 0,
             log,
+            append_bytes_max: APPEND_BYTES_MAX,
             messages: Vec::new(),
             promises: Vec::new(),
         };

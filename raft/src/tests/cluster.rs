@@ -71,6 +71,8 @@ pub(super) struct Cluster {
     ledger: BTreeMap<Index, Committed>,
     /// Who has led each term.
     leaders: BTreeMap<Term, NodeId>,
+    /// How large an append may be, if not as large as usual.
+    append_bytes_max: Option<usize>,
 }
 
 impl Cluster {
@@ -82,6 +84,15 @@ impl Cluster {
             cluster.add(*id, voters.clone(), seed, Restored::default());
         }
         cluster
+    }
+
+    /// The same with smaller appends.
+    pub(super) fn with_appends_of(mut self, bytes_max: usize) -> Cluster {
+        self.append_bytes_max = Some(bytes_max);
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            self.node(id).append_bytes_max = bytes_max;
+        }
+        self
     }
 
     /// A node that has this on its disk.
@@ -211,12 +222,15 @@ impl Cluster {
 
     /// Starts a node from its disk.
     pub(super) fn restart(&mut self, id: NodeId) {
+        let append_bytes_max = self.append_bytes_max;
         let member = self.member(id);
         assert!(member.node.is_none(), "a node that is down");
         let Disk { hard_state, snapshot, entries } = &member.disk;
         let (hard_state, snapshot) = (*hard_state, *snapshot);
         let restored = Restored { hard_state, snapshot, entries: entries.clone() };
-        member.node = Some(Node::new(member.config.clone(), restored));
+        let mut node = Node::new(member.config.clone(), restored);
+        node.append_bytes_max = append_bytes_max.unwrap_or(node.append_bytes_max);
+        member.node = Some(node);
         self.check();
     }
 
