@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use model::error::Code;
@@ -146,10 +147,10 @@ async fn refuse(shared: Rc<Shared>, stream: TcpStream) {
         body.len()
     );
     let whole = [head.as_bytes(), &body].concat();
-    let mut socket = Socket::new(stream, shared.links.loose(), shared.scratch.clone());
+    let socket = Socket::new(stream, shared.links.loose(), shared.scratch.clone());
     let told = async {
         if poll_fn(|cx| socket.poll_put(cx, &whole)).await.is_ok() {
-            linger(&mut socket).await;
+            linger(&socket).await;
         }
     };
     // A client that does not read it is cut off.
@@ -186,8 +187,8 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, face: Face) {
         face,
         tail: RefCell::default(),
     });
-    let (mut socket, early) = match http(&visit, socket).await {
-        Ended::Done(socket, early) => (socket, early),
+    let early = match http(&visit, &socket).await {
+        Ended::Done(early) => early,
         Ended::Late(overdue) => {
             shared.meters.timed_out(overdue);
             return;
@@ -198,38 +199,40 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, face: Face) {
     drop(visit);
     match opened {
         Some(opened) => tail::run((shared, link), socket, early, opened).await,
+        // A server that stops does not wait for clients which have nothing under way.
+        None if shared.draining() => {
+            let _ = poll_fn(|cx| socket.poll_end(cx)).await;
+        }
         None => {
             let time = Duration::from_secs(LINGER_SECONDS);
-            let _ = link.until(link.now() + time, linger(&mut socket)).await;
+            let _ = link.until(link.now() + time, linger(&socket)).await;
         }
     }
 }
 
 /// How the HTTP part of a connection ended.
 enum Ended {
-    /// Nothing follows in HTTP; the socket, and what the client sent behind its last request.
-    Done(Socket, bytes::Bytes),
+    /// Nothing follows in HTTP. Beside it, what the client sent behind its last request.
+    Done(Bytes),
     /// Something took too long.
     Late(Overdue),
-    /// The socket failed, or what came was no HTTP.
+    /// The socket failed.
     Broken,
 }
 
 /// Speaks HTTP until the client leaves, the server stops, or the connection becomes a tail.
-async fn http(visit: &Rc<Visit>, socket: Socket) -> Ended {
+async fn http(visit: &Rc<Visit>, socket: &Socket) -> Ended {
     let service = service_fn(|request| {
         let visit = Rc::clone(visit);
         // hyper wants a future that can be moved.
         Box::pin(async move { Ok::<_, Infallible>(api::answer(visit, request).await) })
     });
     let mut connection = http1::Builder::new()
-        .pipeline_flush(true)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .header_read_timeout(None)
-        .serve_connection(socket, service);
-    let mut told = false;
-    let link = &visit.link;
+        .serve_connection(socket.clone(), service);
+    let (link, mut told, mut is_done) = (&visit.link, false, false);
     let ended = poll_fn(|cx| {
         link.watch(cx.waker());
         if link.take_poke() {
@@ -241,24 +244,32 @@ async fn http(visit: &Rc<Visit>, socket: Socket) -> Ended {
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
-        connection.poll_without_shutdown(cx).map_err(|error| {
-            tracing::debug!(%error, "a connection broke");
-            Ended::Broken
-        })
+        loop {
+            if !is_done && let Poll::Ready(outcome) = connection.poll_without_shutdown(cx) {
+                is_done = true;
+                if let Err(error) = outcome {
+                    // Its own response to what is no HTTP is still to be flushed.
+                    tracing::debug!(%error, "a connection broke");
+                }
+            }
+            match socket.poll_flush_gathered(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Ended::Broken)),
+                Poll::Ready(Ok(())) if is_done => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if socket.take_full() => {}
+                Poll::Ready(Ok(())) | Poll::Pending => return Poll::Pending,
+            }
+        }
     })
     .await;
     match ended {
-        Ok(()) => {
-            let parts = connection.into_parts();
-            Ended::Done(parts.io, parts.read_buf)
-        }
+        Ok(()) => Ended::Done(connection.into_parts().read_buf),
         Err(ended) => ended,
     }
 }
 
 /// Says that nothing follows and reads on for a moment: closing with bytes unread would reset the
 /// connection, and the client might not see its last response.
-async fn linger(socket: &mut Socket) {
+async fn linger(socket: &Socket) {
     if socket.at_end() || poll_fn(|cx| socket.poll_end(cx)).await.is_err() {
         return;
     }

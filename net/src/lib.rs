@@ -110,6 +110,14 @@ impl Door {
         self.public.local_addr()
     }
 
+    /// Where the operator connects, if not there.
+    ///
+    /// # Errors
+    /// Those of getsockname.
+    pub fn ops_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.ops.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
     /// Serves connections until the gateway says that the server stops, then ends those that are
     /// open: requests under way are answered, tails are closed with 1012, and what is left after
     /// `drain` is cut off. The operator is answered to the end.

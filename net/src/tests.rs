@@ -2,11 +2,15 @@
 
 mod append;
 mod body;
+mod follow;
 mod link;
 mod metric;
 mod params;
 mod render;
 mod reply;
+mod rest;
 mod route;
+mod server;
 mod session;
+mod wire;
 mod ws;

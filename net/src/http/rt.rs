@@ -1,10 +1,13 @@
 //! A connection's socket as hyper and a tail see it. hyper's traits ask for no `Send` here, and need
-//! no unsafe code either: bytes are read into a buffer the connections of a core share, and only
-//! those that came are copied on. So a buffer that hyper keeps for an idle connection stays untouched
-//! memory. The same buffer gathers a response's pieces for one write; large pieces are written from
-//! where they are.
+//! no unsafe code either.
+//!
+//! Bytes are read into a buffer the connections of a core share, and only those that came are copied
+//! on: what hyper reserves for an idle connection stays untouched memory. Bytes that hyper writes are
+//! gathered until the end of its turn: responses to pipelined requests leave in one write, and a
+//! response leaves even if hyper ends with bytes of the client unread, which is when its own flush
+//! would hold it back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,85 +19,159 @@ use uring::rt::TcpStream;
 
 use crate::http::link::Link;
 
-/// Bytes of one read, and of one write of small pieces.
-const SCRATCH_BYTES: usize = 16 * 1024;
+/// Bytes of one read.
+const READ_BYTES: usize = 16 * 1024;
+/// Bytes gathered before they are written within hyper's turn.
+const GATHER_BYTES: usize = 64 * 1024;
+/// What a connection keeps of its gathered buffer.
+const KEEP_BYTES: usize = 4 * 1024;
 
-/// A buffer that the connections of a core use one at a time, each within one call.
+/// A buffer that the connections of a core read into one at a time, each within one call.
 #[derive(Debug, Clone)]
 pub(crate) struct Scratch(Rc<RefCell<Vec<u8>>>);
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch(Rc::new(RefCell::new(vec![0; SCRATCH_BYTES])))
+        Scratch(Rc::new(RefCell::new(vec![0; READ_BYTES])))
     }
 }
 
-/// A socket that tells its link what it waits for.
+/// A socket that tells its link what it waits for. Clones are the same socket: hyper holds one and
+/// the connection's task another.
+#[derive(Debug, Clone)]
+pub(crate) struct Socket(Rc<Inner>);
+
 #[derive(Debug)]
-pub(crate) struct Socket {
-    stream: TcpStream,
+struct Inner {
+    stream: RefCell<TcpStream>,
     link: Rc<Link>,
     scratch: Scratch,
+    /// Gathered, not yet written.
+    gathered: RefCell<Vec<u8>>,
+    /// Whether hyper waits for room in it.
+    is_full: Cell<bool>,
     /// Whether the client has sent all it will send.
-    at_end: bool,
+    at_end: Cell<bool>,
 }
 
 impl Socket {
     /// Wraps a connected stream.
     pub(crate) fn new(stream: TcpStream, link: Rc<Link>, scratch: Scratch) -> Socket {
-        Socket { stream, link, scratch, at_end: false }
+        Socket(Rc::new(Inner {
+            stream: RefCell::new(stream),
+            link,
+            scratch,
+            gathered: RefCell::default(),
+            is_full: Cell::new(false),
+            at_end: Cell::new(false),
+        }))
     }
 
     /// Whether the client has sent all it will send.
     pub(crate) fn at_end(&self) -> bool {
-        self.at_end
+        self.0.at_end.get()
     }
 
     /// Reads what is there, at most `most` bytes and those the scratch buffer holds, and hands it to
     /// `take`; an empty slice at the end of the stream.
     pub(crate) fn poll_take<T>(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
         most: usize,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Poll<io::Result<T>> {
-        let mut scratch = self.scratch.0.borrow_mut();
+        let mut scratch = self.0.scratch.0.borrow_mut();
         let room = most.min(scratch.len());
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scratch[..room]))?;
-        self.at_end |= read == 0;
-        self.link.has_read();
+        let mut stream = self.0.stream.borrow_mut();
+        let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch[..room]))?;
+        if read == 0 {
+            self.0.at_end.set(true);
+        } else {
+            self.0.link.has_read();
+        }
         Poll::Ready(Ok(take(&scratch[..read])))
     }
 
     /// Writes some bytes and tells the link.
-    pub(crate) fn poll_put(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let put = Pin::new(&mut self.stream).poll_write(cx, bytes);
+    pub(crate) fn poll_put(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut stream = self.0.stream.borrow_mut();
+        let put = Pin::new(&mut *stream).poll_write(cx, bytes);
         match &put {
-            Poll::Ready(Ok(written)) => self.link.has_written(*written as u64),
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(written)) => self.0.link.has_written(*written as u64),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.link.is_blocked(),
+            Poll::Pending => self.0.link.is_blocked(),
         }
         put
     }
 
     /// Says that everything put so far was taken.
     pub(crate) fn flushed(&self) {
-        self.link.is_flushed();
+        self.0.link.is_flushed();
+    }
+
+    /// Writes what is gathered. Ready once nothing is left.
+    pub(crate) fn poll_flush_gathered(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = self.0.gathered.borrow_mut();
+        if gathered.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut written = 0;
+        let outcome = loop {
+            match self.poll_put(cx, &gathered[written..]) {
+                Poll::Ready(Ok(more)) => written += more,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+            if written == gathered.len() {
+                self.flushed();
+                break Poll::Ready(Ok(()));
+            }
+        };
+        gathered.drain(..written);
+        if gathered.is_empty() && KEEP_BYTES < gathered.capacity() {
+            *gathered = Vec::new();
+        }
+        outcome
+    }
+
+    /// Whether hyper was held up for want of room since this was last asked.
+    pub(crate) fn take_full(&self) -> bool {
+        self.0.is_full.take()
     }
 
     /// Tells the client that nothing follows.
-    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.0.stream.borrow_mut();
+        Pin::new(&mut *stream).poll_close(cx)
+    }
+
+    /// Takes pieces as far as there is room.
+    fn gather<'a>(
+        &self,
+        cx: &mut Context<'_>,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Poll<io::Result<usize>> {
+        if GATHER_BYTES <= self.0.gathered.borrow().len() {
+            let flushed = self.poll_flush_gathered(cx)?;
+            if flushed.is_pending() && GATHER_BYTES <= self.0.gathered.borrow().len() {
+                self.0.is_full.set(true);
+                return Poll::Pending;
+            }
+        }
+        let mut gathered = self.0.gathered.borrow_mut();
+        let before = gathered.len();
+        for piece in pieces {
+            let room = GATHER_BYTES - gathered.len();
+            gathered.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+        Poll::Ready(Ok(gathered.len() - before))
     }
 }
 
 impl Read for Socket {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
@@ -105,11 +182,11 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_put(cx, bytes)
+        self.gather(cx, std::iter::once(bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -117,35 +194,19 @@ impl Write for Socket {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let first = pieces.iter().find(|piece| !piece.is_empty());
-        match first {
-            None => Poll::Ready(Ok(0)),
-            Some(first) if SCRATCH_BYTES <= first.len() => self.poll_put(cx, first),
-            Some(_) => {
-                let scratch = self.scratch.clone();
-                let mut scratch = scratch.0.borrow_mut();
-                let mut filled = 0;
-                for piece in pieces {
-                    let part = &piece[..piece.len().min(SCRATCH_BYTES - filled)];
-                    scratch[filled..filled + part.len()].copy_from_slice(part);
-                    filled += part.len();
-                }
-                self.poll_put(cx, &scratch[..filled])
-            }
-        }
+        self.gather(cx, pieces.iter().map(|piece| &**piece))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes once its own buffer is empty, and the stream has none.
-        self.flushed();
+        // The connection's task flushes at the end of hyper's turn.
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_end(cx)
     }
 }
