@@ -41,7 +41,7 @@
 //! A group of one, from its first start to its first committed entry:
 //!
 //! ```
-//! use starcite_raft::{Entry, Config, Node, NodeId, Ready, Restored};
+//! use starcite_raft::{Config, Entry, Node, NodeId, Ready, Restored};
 //!
 //! /// Writes what a Ready asks for, as if the disk took no time.
 //! fn persist(node: &mut Node, disk: &mut Vec<Entry>) -> Ready {

@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 
 use crate::message::{Entry, Index, Term};
 
+/// Room for this many entries is never given back.
+const CAPACITY_KEPT: usize = 16;
+
 #[derive(Debug)]
 pub(crate) struct Log {
     /// The place just before the first entry kept. Applied and durable, so it agrees with every leader.
@@ -207,9 +210,11 @@ impl Log {
             let gone = self.slot_after(floor);
             self.floor = self.entries[gone - 1].position();
             self.entries.drain(..gone);
-            // What a burst took goes back, since most logs are idle most of the time.
-            if self.entries.len() < self.entries.capacity() / 4 {
-                self.entries.shrink_to(self.entries.len() * 2);
+            // What a burst took goes back, since most logs are idle most of the time; a little stays,
+            // so that a log which is emptied after every write does not take it anew each time.
+            let room = (self.entries.len() * 2).max(CAPACITY_KEPT);
+            if 2 * room < self.entries.capacity() {
+                self.entries.shrink_to(room);
             }
         }
     }
