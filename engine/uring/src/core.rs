@@ -14,8 +14,8 @@ use crate::disk::{FileClient, UringDisk};
 use crate::driver::{Clock, Driver, Pulse};
 use crate::files::FileThreads;
 use crate::gateway::{Gateway, Homes, Hub};
+use crate::hearts::Hearts;
 use crate::inbox::Inbox;
-use crate::layout::ShardDir;
 use crate::mesh::{self, Ends};
 use crate::meters::CoreMeters;
 use crate::rt;
@@ -53,7 +53,7 @@ impl Plan {
     ///
     /// # Errors
     /// Why the kernel refused a ring, or the doors' own error.
-    pub(crate) async fn run(self) -> Result<(), String> {
+    pub(crate) async fn run(self, hearts: Hearts) -> Result<(), String> {
         let Plan { core, homes, shards, ends, files, doors, settings, stopper, clock, started } =
             self;
         let hub = Rc::new(Hub::new(core, &homes, stopper.clone()));
@@ -66,10 +66,9 @@ impl Plan {
         });
         let mut patients = Vec::new();
         for (id, shard) in shards {
-            let dir = ShardDir::new(&settings.data_dir, id);
             let (inbox, pulse) = (hub.inbox(id), Pulse::new());
             let ways = (Rc::clone(&inbox), Rc::clone(&files));
-            let disk = UringDisk::new(id, dir, ways, settings.sync)
+            let disk = UringDisk::new(id, ways, &settings)
                 .map_err(|error| format!("io_uring is refused: {error}"))?;
             disks.borrow_mut().push((id, disk.clone()));
             patients.push(Patient {
@@ -84,7 +83,14 @@ impl Plan {
         let deliver = Rc::clone(&hub);
         mesh::start(ends, hub.outboxes(), Rc::new(move |mail| deliver.deliver(mail)));
         let pulses: Vec<Rc<Pulse>> = patients.iter().map(|p| Rc::clone(&p.pulse)).collect();
-        rt::spawn_local(beat(core, patients, Rc::clone(&files), Rc::clone(&hub), stopper.clone()));
+        let watch = Watch {
+            patients,
+            files: Rc::clone(&files),
+            hub: Rc::clone(&hub),
+            stopper: stopper.clone(),
+            meters: CoreMeters::new(core),
+        };
+        hearts.on_beat(move |late| watch.beat(late));
         // Nobody listens any more if another core has failed; this one is told to stop then.
         let _ = started.send(());
         let outcome = doors(Gateway::new(hub)).await;
@@ -100,35 +106,34 @@ impl Plan {
     }
 }
 
-/// Lets time pass for a core's shards. Also the insurance against a wake-up that was lost anywhere:
-/// whatever is due or waits is looked at again.
-async fn beat(
-    core: usize,
+/// What lets time pass for a core's shards.
+struct Watch {
     patients: Vec<Patient>,
     files: Rc<FileClient>,
     hub: Rc<Hub>,
     stopper: Stopper,
-) {
-    let meters = CoreMeters::new(core);
-    let mut period = BEAT_ACTIVE;
-    loop {
-        let before = Instant::now();
-        rt::sleep(period).await;
+    meters: CoreMeters,
+}
+
+impl Watch {
+    /// One heartbeat. Also the insurance against a wake-up that was lost anywhere: whatever is due or
+    /// waits is looked at again. Says when the next beat is due.
+    fn beat(&self, late: Duration) -> Duration {
+        self.meters.beat(late);
         let now = Instant::now();
-        meters.beat((now - before).saturating_sub(period));
-        let stopping = stopper.stopping();
+        let stopping = self.stopper.stopping();
         let mut active = stopping;
-        for Patient { pulse, inbox, disk } in &patients {
+        for Patient { pulse, inbox, disk } in &self.patients {
             active |= pulse.beat(now, stopping);
             disk.look();
             if pulse.due() || inbox.waiting() {
                 inbox.nudge();
             }
         }
-        files.flush();
+        self.files.flush();
         if stopping {
-            hub.wake_stopped();
+            self.hub.wake_stopped();
         }
-        period = if active { BEAT_ACTIVE } else { BEAT_IDLE };
+        if active { BEAT_ACTIVE } else { BEAT_IDLE }
     }
 }

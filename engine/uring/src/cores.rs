@@ -45,6 +45,8 @@ pub struct Settings {
     pub placement: Placement,
     /// How log batches become durable.
     pub sync: SyncStrategy,
+    /// Bytes of one log segment; what the shards were opened with.
+    pub segment_bytes: u64,
 }
 
 /// What runs beside the shards of each core: listeners and connections. Called once on every core;
@@ -120,7 +122,8 @@ impl Cores {
             Cores { executors: Vec::new(), file_threads: Vec::new(), stopper: stopper.clone() };
         let mut starts = Vec::new();
         for ((core, cpu), ends) in cpus.iter().enumerate().zip(mesh::weave(cpus.len())) {
-            let (files, threads) = files::start(core).map_err(machine("start file threads"))?;
+            let (files, threads) = files::start(core, settings.segment_bytes)
+                .map_err(machine("start file threads"))?;
             cores.file_threads.extend(threads);
             let (started, start) = sync_channel(1);
             starts.push(start);
@@ -138,7 +141,7 @@ impl Cores {
             };
             let executor =
                 ExecutorSettings { name: format!("core-{core}"), cpu: Some(*cpu), io_memory_bytes };
-            let handle = ExecutorHandle::start(&executor, move || plan.run());
+            let handle = ExecutorHandle::start(&executor, move |hearts| plan.run(hearts));
             cores.executors.push(handle.map_err(refused)?);
         }
         cores.await_starts(&starts)

@@ -23,7 +23,7 @@ fn direct() -> i32 {
 ///
 /// # Errors
 /// Those of open.
-pub(crate) fn create(path: &Path) -> io::Result<File> {
+pub fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -37,7 +37,7 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of open.
-pub(crate) fn open_for_write(path: &Path) -> io::Result<File> {
+pub fn open_for_write(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(direct()).open(path)
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn open_for_write(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of open.
-pub(crate) fn open_for_read(path: &Path) -> io::Result<File> {
+pub fn open_for_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(direct()).open(path)
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn open_for_read(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of pread; the end of the file counts as one.
-pub(crate) fn read(file: &File, offset: u64, bytes: usize) -> io::Result<AlignedBuffer> {
+pub fn read(file: &File, offset: u64, bytes: usize) -> io::Result<AlignedBuffer> {
     assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "direct IO needs whole blocks");
     assert!(bytes.is_multiple_of(BLOCK_BYTES), "direct IO needs whole blocks");
     let mut buffer = AlignedBuffer::zeroed(bytes);
@@ -66,7 +66,7 @@ pub(crate) fn read(file: &File, offset: u64, bytes: usize) -> io::Result<Aligned
 ///
 /// # Errors
 /// Those of fallocate and pwrite.
-pub(crate) fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
+pub fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         // Writing makes the room as well, only less evenly.
         Ok(()) | Err(Errno::OPNOTSUPP) => {}

@@ -20,10 +20,11 @@ use std::task::{Poll, Waker};
 
 use model::error::Fatal;
 use model::ids::ShardId;
-use model::limits::{BLOCK_BYTES, SEGMENT_BYTES};
+use model::limits::BLOCK_BYTES;
 use shard::aligned::AlignedBuffer;
 use shard::effect::{BatchNumber, Completion, Disk, DiskOp, LogWrite, SegmentNumber};
 
+use crate::cores::Settings;
 use crate::direct;
 use crate::fatal::fatal;
 use crate::files::{Done, FileThreads, Job, Work};
@@ -42,6 +43,7 @@ pub(crate) struct UringDisk(Rc<State>);
 struct State {
     shard: ShardId,
     dir: Arc<ShardDir>,
+    segment_bytes: u64,
     inbox: Rc<Inbox>,
     log: LogWriter,
     /// The batch under way.
@@ -64,15 +66,16 @@ impl UringDisk {
     /// If the kernel refuses a ring.
     pub(crate) fn new(
         shard: ShardId,
-        dir: ShardDir,
         (inbox, files): (Rc<Inbox>, Rc<FileClient>),
-        strategy: SyncStrategy,
+        settings: &Settings,
     ) -> io::Result<UringDisk> {
+        let dir = ShardDir::new(&settings.data_dir, shard);
         let disk = UringDisk(Rc::new(State {
             shard,
             dir: Arc::new(dir),
+            segment_bytes: settings.segment_bytes,
             inbox,
-            log: LogWriter::new(strategy)?,
+            log: LogWriter::new(settings.sync)?,
             batch: Cell::new(None),
             watcher: RefCell::new(None),
             segments: RefCell::default(),
@@ -112,7 +115,7 @@ impl UringDisk {
         let end = offset + buffer.len() as u64;
         assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "batches start on a block");
         assert!(buffer.len().is_multiple_of(BLOCK_BYTES), "batches are whole blocks");
-        assert!(end <= SEGMENT_BYTES, "batches stay in their segment");
+        assert!(end <= self.0.segment_bytes, "batches stay in their segment");
         let file = match self.segment(segment) {
             Ok(file) => file,
             Err(error) => {
@@ -136,7 +139,7 @@ impl UringDisk {
             return Ok(Rc::clone(file));
         }
         let file = direct::open_for_write(&self.0.dir.segment(number))?;
-        if file.metadata()?.len() != SEGMENT_BYTES {
+        if file.metadata()?.len() != self.0.segment_bytes {
             return Err(io::Error::other("it is not a whole segment"));
         }
         let file = Rc::new(file);

@@ -16,7 +16,6 @@ use std::thread::{self, JoinHandle};
 
 use model::error::Fatal;
 use model::ids::ShardId;
-use model::limits::SEGMENT_BYTES;
 use shard::aligned::AlignedBuffer;
 use shard::effect::{Completion, FileName, NoSpace, ReadId, SegmentNumber};
 
@@ -124,24 +123,28 @@ pub(crate) struct FileThreads {
     pub(crate) listening: UnixStream,
 }
 
-/// Starts the file threads of one core. They end when the senders are gone.
+/// Starts the file threads of one core, for segments of so many bytes. They end when the senders are gone.
 ///
 /// # Errors
 /// Those of starting threads and making sockets.
-pub(crate) fn start(core: usize) -> io::Result<(FileThreads, Vec<JoinHandle<()>>)> {
+pub(crate) fn start(
+    core: usize,
+    segment_bytes: u64,
+) -> io::Result<(FileThreads, Vec<JoinHandle<()>>)> {
     let (listening, striking) = UnixStream::pair()?;
     // A bell that has not been heard yet need not be struck again.
     striking.set_nonblocking(true)?;
     let (done_sender, done) = sync_channel(JOBS);
     let back = Back { done: done_sender, bell: Arc::new(striking) };
     let (writer, jobs) = sync_channel(JOBS);
-    let mut threads = vec![spawn(format!("files-{core}"), jobs, Hands::default(), back.clone())?];
+    let mut threads =
+        vec![spawn(format!("files-{core}"), jobs, Hands::new(segment_bytes), back.clone())?];
     let mut readers = Vec::new();
     for reader in 0..READERS {
         let (sender, jobs) = sync_channel(JOBS);
         readers.push(sender);
         let name = format!("reads-{core}-{reader}");
-        threads.push(spawn(name, jobs, Hands::default(), back.clone())?);
+        threads.push(spawn(name, jobs, Hands::new(segment_bytes), back.clone())?);
     }
     Ok((FileThreads { writer, readers, done, listening }, threads))
 }
@@ -194,12 +197,6 @@ pub(crate) struct Hands {
     segment_bytes: u64,
     /// Files without a name yet; `None` once there was no room for one, until it is begun anew.
     unnamed: BTreeMap<(ShardId, FileName), Option<File>>,
-}
-
-impl Default for Hands {
-    fn default() -> Hands {
-        Hands::new(SEGMENT_BYTES)
-    }
 }
 
 impl Hands {

@@ -1,6 +1,6 @@
 //! Only here glommio and io_uring meet a shard.
 //!
-//! In reading order: [`rt`] is the runtime, [`cores`] starts an executor per core, `core` runs one,
+//! In reading order: [`rt`] is the runtime and `hearts` keeps it awake, [`cores`] starts an executor per core, `core` runs one,
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
 //! way to other cores, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
 //! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
@@ -16,6 +16,7 @@ mod driver;
 pub mod fatal;
 mod files;
 pub mod gateway;
+mod hearts;
 mod inbox;
 pub mod layout;
 pub mod log_writer;

@@ -140,6 +140,14 @@ impl LogWriter {
         }
     }
 
+    /// As if two yields just now had been slow.
+    #[cfg(test)]
+    pub(crate) fn stop_polling(&self) {
+        let now = self.micros(Instant::now());
+        self.backoff.borrow_mut().yielded(now, u64::MAX);
+        self.backoff.borrow_mut().yielded(now, u64::MAX);
+    }
+
     fn may_poll(&self, submitted: Instant) -> bool {
         let now = Instant::now();
         now - submitted < POLL_MAX && self.backoff.borrow().may_poll(self.micros(now))

@@ -9,6 +9,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_lite::AsyncReadExt;
@@ -19,11 +21,20 @@ use glommio::{
 
 pub use glommio::net::TcpStream;
 
+use crate::hearts::Hearts;
+
 pub(crate) use glommio::channels::shared_channel::{SharedReceiver, SharedSender};
 
 /// How long a task may stay runnable before the executor looks at its sockets again. The library's
 /// default of 100 ms becomes the delay of every request beside a busy task.
 const PREEMPT: Duration = Duration::from_micros(500);
+
+/// How long an executor may take to start before another one is tried.
+const START_PATIENCE: Duration = Duration::from_millis(500);
+/// Executors that are tried.
+const START_TRIES: u32 = 20;
+/// Memory for the buffers of an executor outside a node.
+const RUN_IO_MEMORY_BYTES: usize = 1024 * 1024;
 
 /// Runs a future on this core, beside the caller, to its end.
 pub fn spawn_local<F>(future: F)
@@ -51,6 +62,23 @@ pub async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Opti
         None
     };
     futures_lite::future::or(done, late).await
+}
+
+/// Runs a future, and whatever it spawns, on an executor of its own thread, pinned to a CPU if one is
+/// named, and waits for its end. For programs and tests that need no node.
+///
+/// # Errors
+/// What the machine refused, as text.
+pub fn run<G, F, T>(cpu: Option<usize>, main: G) -> Result<T, String>
+where
+    G: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let name = "run".to_owned();
+    let settings = ExecutorSettings { name, cpu, io_memory_bytes: RUN_IO_MEMORY_BYTES };
+    let started = ExecutorHandle::start(&settings, |_| main());
+    started.and_then(ExecutorHandle::join).map_err(|error| format!("{error:?}"))
 }
 
 /// A listening TCP socket of one core. Sockets of several cores may share an address; the kernel
@@ -110,6 +138,21 @@ impl Bell {
     }
 }
 
+/// A timer that is set although nobody has waited for it yet.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    _timer: glommio::timer::Timer,
+}
+
+impl Alarm {
+    /// Sets an alarm for the calling task, which is woken if the alarm is still there then.
+    pub(crate) async fn set(time: Duration) -> Alarm {
+        let mut timer = glommio::timer::Timer::new(time);
+        futures_lite::future::poll_once(&mut timer).await;
+        Alarm { _timer: timer }
+    }
+}
+
 /// A channel from one core to another that holds `slots` messages.
 pub(crate) fn channel<T: Send>(slots: usize) -> (SharedSender<T>, SharedReceiver<T>) {
     glommio::channels::shared_channel::new_bounded(slots)
@@ -125,6 +168,16 @@ pub(crate) struct ExecutorSettings {
     /// Memory registered with the kernel for socket and file buffers; three times this much is
     /// locked.
     pub(crate) io_memory_bytes: usize,
+}
+
+impl ExecutorSettings {
+    fn builder(&self) -> LocalExecutorBuilder {
+        LocalExecutorBuilder::new(self.cpu.map_or(Placement::Unbound, Placement::Fixed))
+            .name(&self.name)
+            .io_memory(self.io_memory_bytes)
+            .preempt_timer(PREEMPT)
+            .spin_before_park(Duration::ZERO)
+    }
 }
 
 /// Why an executor could not start or run to its end.
@@ -145,32 +198,50 @@ pub(crate) enum ExecutorError {
 
 /// An executor on its own thread.
 #[derive(Debug)]
-pub(crate) struct ExecutorHandle<T: Send + 'static>(ExecutorJoinHandle<T>);
+pub(crate) struct ExecutorHandle<T: Send + 'static>(ExecutorJoinHandle<Option<T>>);
 
 impl<T: Send + 'static> ExecutorHandle<T> {
-    /// Starts an executor that runs `main` and whatever it spawns until `main` is done.
+    /// Starts an executor that runs `main` and whatever it spawns until `main` is done. Returns when
+    /// `main` runs.
+    ///
+    /// An executor can fall asleep before it has run anything (see `hearts`), and then there is no
+    /// way to wake it. One that does not start in time is left behind, and another takes over.
     pub(crate) fn start<G, F>(
         settings: &ExecutorSettings,
         main: G,
     ) -> Result<ExecutorHandle<T>, ExecutorError>
     where
-        G: FnOnce() -> F + Send + 'static,
+        G: FnOnce(Hearts) -> F + Send + 'static,
         F: Future<Output = T> + 'static,
     {
-        let placement = settings.cpu.map_or(Placement::Unbound, Placement::Fixed);
-        LocalExecutorBuilder::new(placement)
-            .name(&settings.name)
-            .io_memory(settings.io_memory_bytes)
-            .preempt_timer(PREEMPT)
-            .spin_before_park(Duration::ZERO)
-            .spawn(main)
-            .map(ExecutorHandle)
-            .map_err(ExecutorError::from)
+        let main = Arc::new(Mutex::new(Some(main)));
+        for _ in 0..START_TRIES {
+            let (taken, running) = sync_channel(1);
+            let task = Arc::clone(&main);
+            let executor = settings.builder().spawn(move || async move {
+                let main = task.lock().expect("nobody panics holding it").take()?;
+                taken.send(()).expect("it has room for one");
+                Some(Hearts::with(main).await)
+            })?;
+            match running.recv_timeout(START_PATIENCE) {
+                Ok(()) => return Ok(ExecutorHandle(executor)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    executor.join()?;
+                    return Err(ExecutorError::Os("it ended before it began".to_owned()));
+                }
+                Err(RecvTimeoutError::Timeout) if main.lock().is_ok_and(|main| main.is_none()) => {
+                    return Ok(ExecutorHandle(executor));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        Err(ExecutorError::Os(format!("it did not start in {START_TRIES} tries")))
     }
 
     /// Waits for the end of `main`.
     pub(crate) fn join(self) -> Result<T, ExecutorError> {
-        self.0.join().map_err(ExecutorError::from)
+        let ended = self.0.join()?;
+        Ok(ended.expect("this executor is the one that took main"))
     }
 }
 
