@@ -16,7 +16,7 @@ use crate::disk::UringDisk;
 use crate::fatal::ending;
 use crate::gateway::Hub;
 use crate::inbox::Inbox;
-use crate::meters::ShardMeters;
+use crate::meters::{Levels, ShardMeters};
 use crate::rt;
 use crate::stop::Stopper;
 
@@ -180,10 +180,14 @@ impl Driver {
     }
 
     fn show(&self, meters: &ShardMeters) {
-        let gauges = self.shard.gauges();
+        let levels = Levels {
+            shard: self.shard.gauges(),
+            requests: self.inbox.outstanding(),
+            request_bytes: self.inbox.outstanding_bytes(),
+        };
         meters.count(&self.shard.facts());
-        meters.show(&gauges, self.inbox.outstanding(), self.inbox.outstanding_bytes());
-        self.stopper.report(self.id, gauges.groups_not_ready);
+        meters.show(&levels);
+        self.stopper.report(self.id, levels.shard.groups_not_ready);
     }
 
     /// Whether nothing is left to do, or it is too late to do it.

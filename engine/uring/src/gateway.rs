@@ -15,6 +15,7 @@ use shard::effect::{TailId, Ticket};
 
 use crate::inbox::Inbox;
 use crate::mesh::{Mail, Outbox};
+use crate::meters::QueueMeters;
 use crate::pending::{Pending, TailQueue, Waiters};
 use crate::stop::{Readiness, Stopper};
 
@@ -41,6 +42,7 @@ pub(crate) struct Hub {
     next_tail: Cell<u64>,
     stopper: Stopper,
     stop_waiters: Waiters,
+    meters: QueueMeters,
 }
 
 impl Gateway {
@@ -105,8 +107,10 @@ impl Gateway {
         let queue = Rc::new(TailQueue::default());
         hub.tails.borrow_mut().insert(id, Rc::clone(&queue));
         let opened = match hub.route(shard) {
-            Route::Here(inbox) => inbox.tail_open(id, open),
-            Route::There(outbox) => outbox.ask(Mail::TailOpen { shard, tail: id, open }),
+            Route::Here(inbox) => hub.admitted(inbox.tail_open(id, open)),
+            Route::There(outbox) => {
+                hub.carried(outbox.ask(Mail::TailOpen { shard, tail: id, open }))
+            }
         };
         if let Err(code) = opened {
             queue.push(TailMessage::Refused(Box::new(code.into())));
@@ -225,6 +229,7 @@ impl Hub {
             next_tail: Cell::new(0),
             stopper,
             stop_waiters: Waiters::default(),
+            meters: QueueMeters::new(core),
         }
     }
 
@@ -263,13 +268,13 @@ impl Hub {
     pub(crate) fn deliver(&self, mail: Mail) {
         match mail {
             Mail::Request { shard, ticket, request } => {
-                if let Err(code) = self.inbox(shard).request(ticket, request) {
+                if let Err(code) = self.admitted(self.inbox(shard).request(ticket, request)) {
                     self.reply(ticket, Refusal::from(code).into());
                 }
             }
             Mail::Reply { ticket, reply } => self.reply(ticket, reply),
             Mail::TailOpen { shard, tail, open } => {
-                if let Err(code) = self.inbox(shard).tail_open(tail, open) {
+                if let Err(code) = self.admitted(self.inbox(shard).tail_open(tail, open)) {
                     self.tail_message(tail, TailMessage::Refused(Box::new(code.into())));
                 }
             }
@@ -290,13 +295,25 @@ impl Hub {
         let slot = self.pending.reserve();
         let ticket = Ticket(label(self.core, u64::from(slot)));
         let sent = match self.route(shard) {
-            Route::Here(inbox) => inbox.request(ticket, request),
-            Route::There(outbox) => outbox.ask(Mail::Request { shard, ticket, request }),
+            Route::Here(inbox) => self.admitted(inbox.request(ticket, request)),
+            Route::There(outbox) => {
+                self.carried(outbox.ask(Mail::Request { shard, ticket, request }))
+            }
         };
         if let Err(code) = sent {
             self.pending.answer(slot, Refusal::from(code).into());
         }
         Call { hub: Rc::clone(self), slot, done: false }
+    }
+
+    /// Counts what an inbox refuses.
+    fn admitted(&self, outcome: Result<(), Code>) -> Result<(), Code> {
+        outcome.inspect_err(|_| self.meters.inbox.increment(1))
+    }
+
+    /// Counts what an outbox refuses.
+    fn carried(&self, outcome: Result<(), Code>) -> Result<(), Code> {
+        outcome.inspect_err(|_| self.meters.mesh.increment(1))
     }
 
     fn route(&self, shard: ShardId) -> Route<'_> {

@@ -5,114 +5,88 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use model::ids::ShardId;
+use model::metric::Metric;
 use shard::effect::{Facts, Gauges};
 
-/// Names of the series, in one place.
-mod name {
-    pub(super) const EVENTS: &str = "starcite_events_appended_total";
-    pub(super) const EVENT_BYTES: &str = "starcite_event_bytes_appended_total";
-    pub(super) const DEDUPED: &str = "starcite_appends_deduped_total";
-    pub(super) const CONFLICTED: &str = "starcite_appends_conflicted_total";
-    pub(super) const BACKPRESSURE: &str = "starcite_backpressure_total";
-    pub(super) const LOG_BATCHES: &str = "starcite_log_batches_total";
-    pub(super) const LOG_BYTES: &str = "starcite_log_bytes_total";
-    pub(super) const LOG_RECORDS: &str = "starcite_log_records_total";
-    pub(super) const LOG_SECONDS: &str = "starcite_log_write_seconds";
-    pub(super) const TAIL_EVENTS: &str = "starcite_tail_events_total";
-    pub(super) const TAILS_TOO_SLOW: &str = "starcite_tails_too_slow_total";
-    pub(super) const CHECKPOINTS: &str = "starcite_checkpoints_total";
-    pub(super) const CHUNK_READS: &str = "starcite_chunk_reads_total";
-    pub(super) const CHUNK_READ_FAILURES: &str = "starcite_chunk_read_failures_total";
-    pub(super) const SESSIONS: &str = "starcite_sessions";
-    pub(super) const TAILS: &str = "starcite_tails";
-    pub(super) const HOT_BYTES: &str = "starcite_hot_bytes";
-    pub(super) const LOG_SEGMENTS: &str = "starcite_log_segments";
-    pub(super) const GROUPS_NOT_READY: &str = "starcite_groups_not_ready";
-    pub(super) const NO_SPACE: &str = "starcite_no_space";
-    pub(super) const REQUESTS: &str = "starcite_requests_waiting";
-    pub(super) const REQUEST_BYTES: &str = "starcite_request_bytes_waiting";
-    pub(super) const BEAT_LATE_SECONDS: &str = "starcite_core_heartbeat_late_seconds";
-}
-
-/// What a shard counts.
+/// What a shard counts and shows.
 #[derive(Debug)]
 pub(crate) struct ShardMeters {
-    counters: [Counter; 13],
-    gauges: [Gauge; 8],
+    /// With [`COUNTERS`], in its order.
+    counters: [Counter; COUNTERS.len()],
+    /// With [`GAUGES`], in its order.
+    gauges: [Gauge; GAUGES.len()],
+}
+
+/// How to read a count.
+type Count = fn(&Facts) -> u64;
+/// How to read a level.
+type Level = fn(&Levels) -> u64;
+
+const COUNTERS: [(Metric, Count); 13] = [
+    (Metric::EventStoreWrites, |f| f.events_appended),
+    (Metric::EventStorePayloadBytes, |f| f.event_bytes_appended),
+    (Metric::EventStoreBackpressure, |f| f.backpressure),
+    (Metric::AppendsDeduped, |f| f.appends_deduped),
+    (Metric::AppendsConflicted, |f| f.appends_conflicted),
+    (Metric::LogBatches, |f| f.log_batches),
+    (Metric::LogBytes, |f| f.log_bytes),
+    (Metric::LogRecords, |f| f.log_records),
+    (Metric::TailEvents, |f| f.tail_events),
+    (Metric::TailsTooSlow, |f| f.tails_too_slow),
+    (Metric::Checkpoints, |f| f.checkpoints),
+    (Metric::ChunkReads, |f| f.chunk_reads),
+    (Metric::ChunkReadFailures, |f| f.chunk_read_failures),
+];
+
+const GAUGES: [(Metric, Level); 8] = [
+    (Metric::Sessions, |l| l.shard.sessions),
+    (Metric::Tails, |l| l.shard.tails),
+    (Metric::EventStoreBytes, |l| l.shard.hot_bytes),
+    (Metric::LogSegments, |l| l.shard.log_segments),
+    (Metric::GroupsNotReady, |l| l.shard.groups_not_ready),
+    (Metric::NoSpace, |l| u64::from(l.shard.no_space)),
+    (Metric::RequestsWaiting, |l| l.requests as u64),
+    (Metric::RequestBytesWaiting, |l| l.request_bytes as u64),
+];
+
+/// How full a shard and its inbox are.
+#[derive(Debug)]
+pub(crate) struct Levels {
+    /// The shard.
+    pub(crate) shard: Gauges,
+    /// Requests admitted and not yet answered.
+    pub(crate) requests: usize,
+    /// Bytes of those.
+    pub(crate) request_bytes: usize,
 }
 
 impl ShardMeters {
     /// Handles labelled with the shard.
     pub(crate) fn new(shard: ShardId) -> ShardMeters {
         let label = shard.0.to_string();
-        let counters = [
-            name::EVENTS,
-            name::EVENT_BYTES,
-            name::DEDUPED,
-            name::CONFLICTED,
-            name::BACKPRESSURE,
-            name::LOG_BATCHES,
-            name::LOG_BYTES,
-            name::LOG_RECORDS,
-            name::TAIL_EVENTS,
-            name::TAILS_TOO_SLOW,
-            name::CHECKPOINTS,
-            name::CHUNK_READS,
-            name::CHUNK_READ_FAILURES,
-        ];
-        let gauges = [
-            name::SESSIONS,
-            name::TAILS,
-            name::HOT_BYTES,
-            name::LOG_SEGMENTS,
-            name::GROUPS_NOT_READY,
-            name::NO_SPACE,
-            name::REQUESTS,
-            name::REQUEST_BYTES,
-        ];
-        ShardMeters {
-            counters: counters.map(|name| counter!(name, "shard" => label.clone())),
-            gauges: gauges.map(|name| gauge!(name, "shard" => label.clone())),
-        }
+        let counters = COUNTERS.map(|(metric, _)| match metric {
+            // The one reason a shard refuses for; the door names others.
+            Metric::EventStoreBackpressure => {
+                counter!(metric.name(), "shard" => label.clone(), "reason" => "memory_limit")
+            }
+            _ => counter!(metric.name(), "shard" => label.clone()),
+        });
+        let gauges = GAUGES.map(|(metric, _)| gauge!(metric.name(), "shard" => label.clone()));
+        ShardMeters { counters, gauges }
     }
 
     /// Shows what has happened since the start.
     pub(crate) fn count(&self, facts: &Facts) {
-        let values = [
-            facts.events_appended,
-            facts.event_bytes_appended,
-            facts.appends_deduped,
-            facts.appends_conflicted,
-            facts.backpressure,
-            facts.log_batches,
-            facts.log_bytes,
-            facts.log_records,
-            facts.tail_events,
-            facts.tails_too_slow,
-            facts.checkpoints,
-            facts.chunk_reads,
-            facts.chunk_read_failures,
-        ];
-        for (counter, value) in self.counters.iter().zip(values) {
-            counter.absolute(value);
+        for (counter, (_, read)) in self.counters.iter().zip(COUNTERS) {
+            counter.absolute(read(facts));
         }
     }
 
-    /// Shows how full the shard and its inbox are.
-    pub(crate) fn show(&self, gauges: &Gauges, requests: usize, request_bytes: usize) {
-        let values = [
-            gauges.sessions,
-            gauges.tails,
-            gauges.hot_bytes,
-            gauges.log_segments,
-            gauges.groups_not_ready,
-            u64::from(gauges.no_space),
-            requests as u64,
-            request_bytes as u64,
-        ];
-        for (gauge, value) in self.gauges.iter().zip(values) {
+    /// Shows how full the shard is.
+    pub(crate) fn show(&self, levels: &Levels) {
+        for (gauge, (_, read)) in self.gauges.iter().zip(GAUGES) {
             // Exact up to 2^53, far beyond any of these.
-            gauge.set(value as f64);
+            gauge.set(read(levels) as f64);
         }
     }
 }
@@ -127,7 +101,7 @@ pub(crate) struct LogMeters {
 impl LogMeters {
     /// A handle labelled with the shard.
     pub(crate) fn new(shard: ShardId) -> LogMeters {
-        let seconds = histogram!(name::LOG_SECONDS, "shard" => shard.0.to_string());
+        let seconds = histogram!(Metric::LogSync.name(), "shard" => shard.0.to_string());
         LogMeters { seconds, submitted: Cell::new(None) }
     }
 
@@ -153,11 +127,31 @@ pub(crate) struct CoreMeters {
 impl CoreMeters {
     /// A handle labelled with the core.
     pub(crate) fn new(core: usize) -> CoreMeters {
-        CoreMeters { late: histogram!(name::BEAT_LATE_SECONDS, "core" => core.to_string()) }
+        CoreMeters { late: histogram!(Metric::TurnStall.name(), "core" => core.to_string()) }
     }
 
     /// A heartbeat came so late.
     pub(crate) fn beat(&self, late: Duration) {
         self.late.record(late);
+    }
+}
+
+/// Refusals of a core's queues.
+#[derive(Debug)]
+pub(crate) struct QueueMeters {
+    /// Inboxes of this core's shards.
+    pub(crate) inbox: Counter,
+    /// The way to other cores.
+    pub(crate) mesh: Counter,
+}
+
+impl QueueMeters {
+    /// Handles labelled with the core.
+    pub(crate) fn new(core: usize) -> QueueMeters {
+        let refusals = |queue: &'static str| {
+            let core = core.to_string();
+            counter!(Metric::QueueRefusals.name(), "core" => core, "queue" => queue)
+        };
+        QueueMeters { inbox: refusals("inbox"), mesh: refusals("mesh") }
     }
 }
