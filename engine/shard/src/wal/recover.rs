@@ -207,7 +207,6 @@ impl Recovery {
             return;
         }
         let start = Header::decode(first_block).and_then(|header| {
-            self.watch(number, 0, &header);
             header.check_place(self.identity, number, 0)?;
             Ok(LogFloor { segment: number, batch: header.batch, chain: header.previous })
         });
@@ -269,13 +268,16 @@ impl Recovery {
         let later = (std::ops::Bound::Excluded(number), std::ops::Bound::Unbounded);
         let bound = self.starts.range(later).find_map(|(_, start)| start.ok());
         let mut offset = 0;
-        while offset < image.len() {
+        loop {
             if let Some(bound) = bound.filter(|bound| bound.batch == self.batch) {
                 if bound.chain != self.chain {
                     let what = Trouble::Unexplained(Damage::Chain);
                     return Err(self.corruption(bound.segment, 0, what));
                 }
-                break;
+                return Ok(offset);
+            }
+            if image.len() <= offset {
+                return Ok(offset);
             }
             match Batch::read(self.identity, number, image, offset) {
                 Ok(batch) => {
@@ -289,11 +291,10 @@ impl Recovery {
                 }
                 Err(found) => {
                     self.end = Some(Place { segment: number, offset, found });
-                    break;
+                    return Ok(offset);
                 }
             }
         }
-        Ok(offset)
     }
 
     /// Takes a batch that is whole and where it belongs: it must be the next one.
@@ -345,14 +346,12 @@ impl Recovery {
         }
     }
 
-    /// Whether a batch of this log lies where neither the writer nor recycling can have put it: a
-    /// recycled file keeps its offsets, and only segments before the floor are recycled.
+    /// Whether a batch of this log lies where neither the writer nor recycling can have put it: only
+    /// segments before the floor are recycled.
     fn is_stray(&self, number: SegmentNumber, offset: usize, header: &Header) -> bool {
         match header.check_place(self.identity, number, offset) {
             Ok(()) | Err(Damage::Foreign) => false,
-            Err(_) => {
-                self.floor.segment <= header.segment || usize::try_from(header.offset) != Ok(offset)
-            }
+            Err(_) => self.floor.segment <= header.segment,
         }
     }
 

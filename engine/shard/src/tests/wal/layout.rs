@@ -131,13 +131,14 @@ fn reseal(image: &mut [u8], at: usize) {
 #[test]
 fn what_cannot_be_explained_is_named() {
     let at = BLOCK_BYTES;
-    let cases: [(usize, usize, u8, Trouble); 7] = [
+    let cases: [(usize, usize, u8, Trouble); 8] = [
         (0, 16, 1, Trouble::Unexplained(Damage::Foreign)),
         (0, 12, 1, Trouble::Unexplained(Damage::Foreign)),
         (at, 8, 6, Trouble::Unexplained(Damage::Version(1 ^ 6))),
         (at, 40, 0x10, Trouble::Unexplained(Damage::Number(BatchNumber(2 ^ 0x10)))),
         (at, 56, 1, Trouble::Unexplained(Damage::Chain)),
         (at, 68, 2, Trouble::Unexplained(Damage::Record(536))),
+        (at, HEADER_BYTES + 40, 1, Trouble::Unexplained(Damage::Record(0))),
         (at, HEADER_BYTES + 8, 7, Trouble::Unexplained(Damage::Record(0))),
     ];
     for (batch, byte, flip, what) in cases {
@@ -150,6 +151,22 @@ fn what_cannot_be_explained_is_named() {
         assert_eq!((corruption.segment, corruption.offset), (SegmentNumber(1), batch), "{what:?}");
         assert_eq!(corruption.what, what);
     }
+}
+
+/// A torn start of a segment says all the same what it follows.
+#[test]
+fn a_torn_start_that_follows_another_batch_is_named() {
+    let mut files = log().files;
+    let image = files.images.get_mut(&SegmentNumber(3)).unwrap();
+    image[BLOCK_BYTES - 1] ^= 1;
+    assert!(files.recover(None).is_ok(), "the newest batch is torn");
+    let image = files.images.get_mut(&SegmentNumber(3)).unwrap();
+    image[56] ^= 1;
+    reseal(image, 0);
+    image[BLOCK_BYTES - 1] ^= 1;
+    let corruption = files.recover(None).unwrap_err();
+    assert_eq!((corruption.segment, corruption.offset), (SegmentNumber(3), 0));
+    assert_eq!(corruption.what, Trouble::Unexplained(Damage::Chain));
 }
 
 /// A batch of a newer release is refused, not cut, even where nothing follows it.
@@ -193,6 +210,34 @@ fn a_forged_batch_in_a_payload_is_noise() {
     writer.files.write(write.segment, write.offset + 512, &bytes[512..]);
     let (recovered, state) = writer.files.recover(None).unwrap();
     assert_eq!((recovered.next.batch, state), (BatchNumber(2), want));
+}
+
+/// Old content of a recycled file may hold a forged batch exactly where the next one is expected.
+#[test]
+fn a_forged_batch_in_the_place_of_the_next_is_noise() {
+    let mut writer = log();
+    let last = writer.history.batches.pop().unwrap();
+    let want = writer.history.state();
+    let mut forged = last.bytes;
+    forged[12] ^= 4;
+    reseal(&mut forged, 0);
+    // At the start of a file it would be another node's file.
+    let last = writer.history.batches.pop().unwrap();
+    assert_ne!(last.offset, 0);
+    let want_before = writer.history.state();
+    assert_ne!(want, want_before);
+    let mut forged_before = last.bytes;
+    forged_before[16] ^= 4;
+    reseal(&mut forged_before, 0);
+    writer.files.write(SegmentNumber(3), 0, &[0; 4096]);
+    assert_eq!(writer.files.recover(None).unwrap().1, want);
+    writer.files.write(last.segment, last.offset, &forged_before);
+    let (recovered, state) = writer.files.recover(None).unwrap();
+    assert_eq!((recovered.next.batch, recovered.cut), (last.batch, None));
+    assert_eq!(state, want_before);
+    writer.files.write(SegmentNumber(3), 0, &forged);
+    let corruption = writer.files.recover(None).unwrap_err();
+    assert_eq!(corruption.what, Trouble::Unexplained(Damage::Foreign));
 }
 
 #[test]

@@ -39,6 +39,8 @@ struct World {
     said: Vec<(BatchNumber, Said)>,
     durable: BatchNumber,
     in_flight: Option<LogWrite>,
+    /// Whether the batch submitted last is a mark.
+    is_mark: bool,
     spare_ready: bool,
     late: Vec<Late>,
     /// The first batch of each segment.
@@ -61,6 +63,7 @@ impl World {
             said: Vec::new(),
             durable: BatchNumber(0),
             in_flight: None,
+            is_mark: false,
             spare_ready: false,
             late: Vec::new(),
             starts: BTreeMap::new(),
@@ -135,7 +138,7 @@ impl World {
             assert!(std::mem::take(&mut self.spare_ready), "a segment is prepared before use");
             self.starts.insert(write.segment, write.batch);
         }
-        assert!(!mark || !self.wal.wants_mark());
+        self.is_mark = mark;
         self.in_flight = Some(write);
     }
 
@@ -147,6 +150,7 @@ impl World {
         self.durable = write.batch;
         assert_eq!(self.wal.durable_batch(), self.durable);
         assert_eq!(self.wal.in_flight(), None);
+        assert_eq!(self.wal.wants_mark(), !self.is_mark && !self.wal.pending());
     }
 
     fn prepare(&mut self, space: bool) {
@@ -243,6 +247,9 @@ impl World {
         assert_eq!(state, self.state(&self.said, self.durable));
         for number in &recovered.remove {
             self.files.remove(*number);
+            // A kill between two removals leaves a log as good as before.
+            let again = self.files.recover(self.stored).expect("removals leave no hole");
+            assert_eq!((again.0.next, again.1), (recovered.next, state.clone()));
         }
         self.starts = recovered.segments.iter().map(|s| (s.start.segment, s.start.batch)).collect();
         self.index = [0; GROUPS as usize];
@@ -253,6 +260,7 @@ impl World {
         }
         self.spare_ready = false;
         self.wal = Wal::new(IDENTITY, SEGMENT as u64, recovered);
+        assert_eq!(self.wal.wants_mark(), 0 < self.durable.0, "what came back wants proof");
     }
 
     /// Whatever becomes of the write in flight now, recovery finds what was durable.
