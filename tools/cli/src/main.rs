@@ -11,6 +11,7 @@ mod failure;
 mod inspect;
 mod logging;
 mod output;
+mod ports;
 mod remote;
 mod serve;
 mod settings;

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::settings::ServeFlags;
 use crate::signals::Guard;
-use crate::{doors, logging};
+use crate::{doors, logging, ports};
 
 /// The arguments of `dev`.
 #[derive(Debug, Args)]
@@ -100,6 +100,8 @@ fn serve_configured(
     let cores = config.cores.unwrap_or_else(cores_available);
     let wanted = Wanted { groups: config.groups, shards: config.shards, shards_default: cores };
     let data_dir = DataDir::open(&config.data_dir, wanted)?;
+    ports::is_free(config.listen)?;
+    config.ops_listen.map_or(Ok(()), ports::is_free)?;
     // Before anything counts: what is counted earlier is lost.
     let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
     let exposition = exposition.map_err(Failure::failed)?;

@@ -92,8 +92,8 @@ impl Tail {
         last_seq.ok_or_else(|| Failure::failed("the server did not tell the session's last seq"))
     }
 
-    /// Opens a tail. The inner error is one that may pass; before the first connection none may,
-    /// so that a mistake is seen at once.
+    /// Opens a tail. The inner error is one that may pass; before the first connection only those of
+    /// a server that is there may, so that a mistake is seen at once.
     fn connect(&self, cursor: u64, retry: bool) -> Result<Result<Socket, String>, Failure> {
         let (host, session) = (self.server.authority()?, escape(&self.session));
         let url =
@@ -112,11 +112,7 @@ impl Tail {
                 let body = response.body().as_deref().unwrap_or_default();
                 let text = String::from_utf8_lossy(body);
                 let why = format!("the server refused with status {status}: {text}");
-                if retry && matches!(status, 429 | 500..) {
-                    Ok(Err(why))
-                } else {
-                    Err(Failure::failed(why))
-                }
+                if matches!(status, 429 | 500..) { Ok(Err(why)) } else { Err(Failure::failed(why)) }
             }
             Err(error) if retry => Ok(Err(error.to_string())),
             Err(error) => Err(Failure::failed(format!("no tail from {host}: {error}"))),

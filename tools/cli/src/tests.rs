@@ -1,3 +1,4 @@
 mod doctor;
+mod ports;
 mod settings;
 mod tail;

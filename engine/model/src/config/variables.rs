@@ -85,7 +85,7 @@ variables! {
     SHARDS "STARCITE_SHARDS" "shards" Integer, "what the data directory has; for a new one, the number of cores" Used
         "Logs that the groups are divided over. Fixed when a data directory is made.";
     CORES "STARCITE_CORES" "cores" Integer, "all that the process may use" Used
-        "Cores to run on, at most; one thread each.";
+        "Cores to run on, one thread each.";
     EVENT_STORE_MAX_SIZE "STARCITE_EVENT_STORE_MAX_SIZE" "event-store-max-size" Size, "`2GB`" Used
         "Memory for events, on the whole node.";
     MAX_CONNECTIONS "STARCITE_MAX_CONNECTIONS" "max-connections" Integer, "`65536`" Used
