@@ -3,26 +3,19 @@
 
 use std::borrow::Cow;
 
+use model::canonical::fingerprint;
 use model::command::{Append, Dedupe, Producer};
 use model::error::Code;
 use model::ids::SessionId;
-use model::json::fingerprint;
-use serde_json::{Map, Value};
 
 use crate::identity::Identity;
-use crate::members::{Members, given, integer, integer_from, object, string};
-use crate::problem::Problem;
+use crate::members::{Members, given, integer_from, is_object, object, string};
+use crate::problem::{Problem, Unreadable};
 
 /// A checked string: its text as sent and what it says.
 struct Text<'a> {
     json: &'a str,
     decoded: Cow<'a, str>,
-}
-
-/// A member that the event stores as an object: text, and value for the digest.
-struct Object<'a> {
-    json: Cow<'a, str>,
-    value: Cow<'a, Value>,
 }
 
 /// Who produced an event, and its number there.
@@ -34,12 +27,13 @@ struct ProducerText<'a> {
 /// The fields of an append in the order they are checked: the first bad one names the refusal.
 struct Fields<'a> {
     kind: Text<'a>,
-    payload: Object<'a>,
+    /// An object, as are metadata and refs.
+    payload: &'a str,
     producer: Option<ProducerText<'a>>,
     actor: Option<Text<'a>>,
     source: Option<Text<'a>>,
-    metadata: Object<'a>,
-    refs: Object<'a>,
+    metadata: Cow<'a, str>,
+    refs: &'a str,
     idempotency_key: Option<Text<'a>>,
     expected_seq: Option<u64>,
 }
@@ -63,9 +57,9 @@ pub(crate) fn append(
     identity: &Identity,
 ) -> Result<Parsed, Problem> {
     let fields = Fields::check(members, identity)?;
+    let fingerprint = fields.fingerprint(identity).ok_or(Unreadable::Malformed)?;
     let fragment = fields.fragment(identity);
-    let fingerprint = fields.fingerprint(identity);
-    let payload_bytes = fields.payload.json.len();
+    let payload_bytes = fields.payload.len();
     let append = Append {
         session,
         fragment: fragment.into(),
@@ -94,24 +88,25 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The actor as JSON.
+    fn actor<'b>(&'b self, identity: &'b Identity) -> &'b str {
+        self.actor.as_ref().map_or(&identity.actor_json, |actor| actor.json)
+    }
+
     /// The stored members in the order they are shown, without braces.
     fn fragment(&self, identity: &Identity) -> String {
-        let actor = self.actor.as_ref().map_or(&*identity.actor_json, |actor| actor.json);
-        let (metadata, refs) = (&*self.metadata.json, &*self.refs.json);
-        const NAMES: usize = 160;
-        let room = NAMES
-            + [self.kind.json, &self.payload.json, actor, metadata, refs]
-                .map(str::len)
-                .iter()
-                .sum::<usize>();
+        /// Room for names and short values.
+        const NAMES: usize = 320;
+        let long = [self.kind.json, self.payload, &self.metadata, self.refs];
+        let room = NAMES + long.iter().map(|json| json.len()).sum::<usize>();
         let mut out = String::with_capacity(room);
         let mut put = |name: &str, json: &str| {
             out.push_str(name);
             out.push_str(json);
         };
         put("\"type\":", self.kind.json);
-        put(",\"payload\":", &self.payload.json);
-        put(",\"actor\":", actor);
+        put(",\"payload\":", self.payload);
+        put(",\"actor\":", self.actor(identity));
         if let Some(producer) = &self.producer {
             put(",\"producer_id\":", producer.id.json);
             put(",\"producer_seq\":", &producer.seq.to_string());
@@ -120,28 +115,26 @@ impl<'a> Fields<'a> {
         if let Some(source) = &self.source {
             put(",\"source\":", source.json);
         }
-        put(",\"metadata\":", metadata);
-        put(",\"refs\":", refs);
-        put(",\"idempotency_key\":", self.idempotency_key.as_ref().map_or("null", |key| key.json));
+        put(",\"metadata\":", &self.metadata);
+        put(",\"refs\":", self.refs);
+        put(",\"idempotency_key\":", json(&self.idempotency_key));
         out
     }
 
-    fn fingerprint(&self, identity: &Identity) -> [u8; 16] {
-        let value = |text: &Option<Text<'_>>| {
-            text.as_ref().map_or(Value::Null, |text| Value::from(&*text.decoded))
-        };
-        let actor = self.actor.as_ref().map_or(&*identity.actor, |actor| &*actor.decoded);
-        let producer = self.producer.as_ref();
+    /// `None` if a string somewhere escapes half of a surrogate pair.
+    fn fingerprint(&self, identity: &Identity) -> Option<[u8; 16]> {
+        let producer_id = self.producer.as_ref().map_or("null", |producer| producer.id.json);
+        let producer_seq = self.producer.as_ref().map(|producer| producer.seq.to_string());
         fingerprint(&[
-            &Value::from(&*self.kind.decoded),
-            &self.payload.value,
-            &Value::from(actor),
-            &value(&self.source),
-            &self.metadata.value,
-            &self.refs.value,
-            &value(&self.idempotency_key),
-            &producer.map_or(Value::Null, |producer| Value::from(&*producer.id.decoded)),
-            &producer.map_or(Value::Null, |producer| Value::from(producer.seq)),
+            self.kind.json,
+            self.payload,
+            self.actor(identity),
+            json(&self.source),
+            &self.metadata,
+            self.refs,
+            json(&self.idempotency_key),
+            producer_id,
+            producer_seq.as_deref().unwrap_or("null"),
         ])
     }
 
@@ -157,6 +150,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The text of an optional member.
+fn json<'a>(text: &Option<Text<'a>>) -> &'a str {
+    text.as_ref().map_or("null", |text| text.json)
+}
+
 /// An optional string that must not be empty.
 fn text(member: Option<&str>) -> Result<Option<Text<'_>>, Problem> {
     let Some(json) = given(member) else { return Ok(None) };
@@ -166,10 +164,8 @@ fn text(member: Option<&str>) -> Result<Option<Text<'_>>, Problem> {
     }
 }
 
-fn payload(member: Option<&str>) -> Result<Object<'_>, Problem> {
-    let json = member.ok_or(Code::InvalidEvent)?;
-    let value = object(json)?.ok_or(Code::InvalidEvent)?;
-    Ok(Object { json: json.into(), value: Cow::Owned(value.into()) })
+fn payload(member: Option<&str>) -> Result<&str, Problem> {
+    member.filter(|json| is_object(json)).ok_or_else(|| Code::InvalidEvent.into())
 }
 
 /// Both members or neither.
@@ -184,41 +180,25 @@ fn producer<'a>(members: &Members<'a>) -> Result<Option<ProducerText<'a>>, Probl
     }
 }
 
-fn metadata<'a>(member: Option<&'a str>, identity: &'a Identity) -> Result<Object<'a>, Problem> {
-    let Some(json) = given(member) else {
-        let (json, value) = identity.bare_metadata();
-        return Ok(Object { json: json.into(), value: Cow::Borrowed(value) });
-    };
-    let members = object(json)?.ok_or(Code::InvalidMetadata)?;
-    let (json, value) = identity.stamped(json, members);
-    Ok(Object { json: json.into(), value: Cow::Owned(value) })
+fn metadata<'a>(member: Option<&'a str>, identity: &'a Identity) -> Result<Cow<'a, str>, Problem> {
+    match given(member) {
+        None => Ok(Cow::Borrowed(&identity.bare_metadata)),
+        Some(json) if is_object(json) => Ok(Cow::Owned(identity.stamped(json)?)),
+        Some(_) => Err(Code::InvalidMetadata.into()),
+    }
 }
 
-fn refs(member: Option<&str>) -> Result<Object<'_>, Problem> {
-    let Some(json) = given(member) else {
-        return Ok(Object { json: "{}".into(), value: Cow::Owned(Map::new().into()) });
-    };
+/// An object whose members of known names are places in a session or names of requests.
+fn refs(member: Option<&str>) -> Result<&str, Problem> {
+    let Some(json) = given(member) else { return Ok("{}") };
     let members = object(json)?.ok_or(Code::InvalidRefs)?;
-    for (name, value) in &members {
-        let is_valid = match name.as_str() {
-            "to_seq" | "step" => is_place(value)?,
-            "request_id" | "sequence_id" => value.is_string() || value.is_null(),
-            _ => true,
-        };
-        if !is_valid {
-            return Err(Code::InvalidEvent.into());
+    for place in [members.to_seq, members.step] {
+        given(place).map(|text| integer_from(text, 0, Code::InvalidEvent)).transpose()?;
+    }
+    for name in [members.request_id, members.sequence_id] {
+        if let Some(text) = given(name) {
+            string(text)?.ok_or(Code::InvalidEvent)?;
         }
     }
-    Ok(Object { json: json.into(), value: Cow::Owned(members.into()) })
-}
-
-/// Whether a value is an integer of at least 0, as a number or a string, or `null`.
-fn is_place(value: &Value) -> Result<bool, Problem> {
-    Ok(match value {
-        Value::Null => true,
-        Value::Number(_) | Value::String(_) => {
-            integer(&value.to_string())?.is_some_and(|place| 0 <= place)
-        }
-        Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
-    })
+    Ok(json)
 }

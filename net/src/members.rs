@@ -1,7 +1,7 @@
-//! The members of a request's body, each as the client's own text: what is stored is what was sent.
+//! The members of an object, each as the client's own text: what is stored is what was sent.
 //!
-//! A body is parsed once, in place. A member named twice counts with its last value; members nobody
-//! asks for are skipped.
+//! A body is parsed once, in place, and no tree of values is built. A member named twice counts with
+//! its last value; members nobody asks for are skipped.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,6 @@ use model::error::Code;
 use model::json::too_deep;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::problem::{Problem, Unreadable};
 
@@ -54,6 +53,11 @@ members! {
     title "title",
     creator_principal "creator_principal",
     expected_version "expected_version",
+    tenant_id "tenant_id",
+    to_seq "to_seq",
+    step "step",
+    request_id "request_id",
+    sequence_id "sequence_id",
 }
 
 impl<'a> Members<'a> {
@@ -151,15 +155,61 @@ pub(crate) fn string(text: &str) -> Result<Option<Cow<'_, str>>, Unreadable> {
     Ok(Some(Cow::Owned(decoded)))
 }
 
-/// The members of the object behind a JSON text; `None` if it is of another type.
+/// The members of the object behind a JSON text that has passed [`Members::parse`]; `None` if it is of
+/// another type.
 ///
 /// # Errors
-/// `Malformed` if a string in it escapes half of a surrogate pair.
-pub(crate) fn object(text: &str) -> Result<Option<Map<String, Value>>, Unreadable> {
-    if !text.starts_with('{') {
+/// `Malformed` if a name in it escapes half of a surrogate pair.
+pub(crate) fn object(text: &str) -> Result<Option<Members<'_>>, Unreadable> {
+    if !is_object(text) {
         return Ok(None);
     }
     serde_json::from_str(text).map(Some).map_err(|_| Unreadable::Malformed)
+}
+
+/// Whether a JSON text is an object.
+pub(crate) fn is_object(text: &str) -> bool {
+    text.starts_with('{')
+}
+
+/// Whether the text of an object has no member.
+pub(crate) fn is_empty(text: &str) -> bool {
+    let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    inner.is_some_and(|inner| inner.trim_ascii().is_empty())
+}
+
+/// All members of an object in their order, names decoded.
+///
+/// # Errors
+/// `Malformed` if a name in it escapes half of a surrogate pair, or it is no object.
+pub(crate) fn all(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, Unreadable> {
+    let all: All<'_> = serde_json::from_str(text).map_err(|_| Unreadable::Malformed)?;
+    Ok(all.0)
+}
+
+/// Every member of an object.
+struct All<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for All<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<All<'a>, D::Error> {
+        struct AllVisitor;
+        impl<'de> Visitor<'de> for AllVisitor {
+            type Value = All<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<All<'de>, A::Error> {
+                let mut all = Vec::new();
+                while let Some((name, value)) = map.next_entry::<Name<'de>, &RawValue>()? {
+                    all.push((name.0, value.get()));
+                }
+                Ok(All(all))
+            }
+        }
+        deserializer.deserialize_map(AllVisitor)
+    }
 }
 
 /// The integer behind a JSON text: a number without fraction or exponent, or a string of digits with

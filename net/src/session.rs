@@ -1,6 +1,7 @@
 //! From a request to what a shard is asked about sessions: create, patch, list, and pages of events.
 
 use model::api::{EventsPage, List, Visibility};
+use model::canonical::canonicalize;
 use model::command::{Create, Patch, Principal, TitleChange};
 use model::error::Code;
 use model::ids::{Seq, SessionId};
@@ -10,9 +11,9 @@ use model::limits::{
 use serde_json::Value;
 
 use crate::identity::Identity;
-use crate::members::{Members, digits, given, integer_from, object, string};
+use crate::members::{Members, digits, given, integer_from, is_empty, is_object, object, string};
 use crate::params::Params;
-use crate::problem::Problem;
+use crate::problem::{Problem, Unreadable};
 
 /// Random bytes of a generated id.
 pub(crate) const ID_BYTES: usize = 12;
@@ -39,10 +40,7 @@ pub(crate) fn create(
         None => None,
     };
     let metadata = match given(members.metadata) {
-        Some(json) => {
-            object(json)?.ok_or(Code::InvalidMetadata)?;
-            json
-        }
+        Some(json) => self::metadata(json)?,
         None => "{}",
     };
     Ok(Create { session, title, metadata: metadata.into(), creator, at: 0 })
@@ -51,18 +49,27 @@ pub(crate) fn create(
 /// Who is said to have made a session: the named principal if it is a whole one, else the caller.
 fn creator(member: Option<&str>, identity: &Identity) -> Result<Principal, Problem> {
     let named = match member {
-        Some(json) => object(json)?,
-        None => None,
+        Some(json) => object(json)?.unwrap_or_default(),
+        None => Members::default(),
     };
-    let part = |name: &str| {
-        let value = named.as_ref()?.get(name)?.as_str()?;
-        (!value.is_empty()).then(|| Box::<str>::from(value))
+    let part = |member: Option<&str>| -> Result<Option<Box<str>>, Unreadable> {
+        let Some(text) = member else { return Ok(None) };
+        Ok(string(text)?.filter(|part| !part.is_empty()).map(Box::from))
     };
-    let kind = part("type").filter(|kind| matches!(&**kind, "user" | "agent" | "service"));
-    Ok(match (part("tenant_id"), part("id"), kind) {
+    let kind = part(named.kind)?.filter(|kind| matches!(&**kind, "user" | "agent" | "service"));
+    Ok(match (part(named.tenant_id)?, part(named.id)?, kind) {
         (Some(tenant_id), Some(id), Some(kind)) => Principal { tenant_id, id, kind },
         _ => identity.principal.clone(),
     })
+}
+
+/// Metadata of a session: an object that can be stored.
+fn metadata(json: &str) -> Result<&str, Problem> {
+    if !is_object(json) {
+        return Err(Code::InvalidMetadata.into());
+    }
+    canonicalize(json, &mut Vec::with_capacity(json.len())).ok_or(Unreadable::Malformed)?;
+    Ok(json)
 }
 
 /// `ses_` and the bytes in URL-safe base64.
@@ -88,18 +95,14 @@ pub(crate) fn patch(session: SessionId, members: &Members<'_>) -> Result<Patch, 
         Some("null") => TitleChange::Clear,
         Some(json) => TitleChange::Set(string(json)?.ok_or(Code::InvalidSession)?.into()),
     };
-    let metadata = match members.metadata {
-        None => None,
-        Some(json) => Some((json, object(json)?.ok_or(Code::InvalidMetadata)?)),
-    };
-    let changes_metadata = metadata.as_ref().is_some_and(|(_, members)| !members.is_empty());
-    if title == TitleChange::Keep && !changes_metadata {
+    let metadata = members.metadata.map(metadata).transpose()?;
+    if title == TitleChange::Keep && metadata.is_none_or(is_empty) {
         return Err(Code::InvalidSession.into());
     }
     let expected_version = given(members.expected_version)
         .map(|text| integer_from(text, 1, Code::InvalidSession))
         .transpose()?;
-    let metadata = metadata.map(|(json, _)| json.into());
+    let metadata = metadata.map(Box::from);
     Ok(Patch { session, title, metadata, expected_version, at: 0 })
 }
 

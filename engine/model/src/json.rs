@@ -1,4 +1,4 @@
-//! JSON that must not be altered: depth check before parsing, and the canonical digest of an event.
+//! JSON that must not be altered: the depth check before parsing, and what a shard does with metadata.
 
 use serde_json::Value;
 
@@ -33,22 +33,6 @@ pub fn too_deep(text: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// Digest of values in canonical form: members sorted by name, no white space, numbers as the client
-/// wrote them (so `1` and `1.0` differ). Two lists of values have the same digest only if they are
-/// equal, up to the strength of 128 bits of BLAKE3.
-pub fn fingerprint(values: &[&Value]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    for value in values {
-        // `serde_json` keeps objects sorted, so its compact form is the canonical one; the newline
-        // cannot occur in it and keeps neighbours apart.
-        serde_json::to_writer(&mut hasher, value).expect("a hasher takes every write");
-        hasher.update(b"\n");
-    }
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    digest
 }
 
 /// Parses text that is known to be a JSON object, because the door checked it.
