@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Append, common: &Common) -> Result<Report, String> {
         Ok(())
     })?;
     under.take().map_or(Ok(()), Under::stop)?;
-    Ok(report)
+    Ok(report.conclude())
 }
 
 /// How a round of appends goes.

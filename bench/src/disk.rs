@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Disk, common: &Common) -> Result<Report, String> {
         report.add(&company.name, round(&mut probe, time)?);
         Ok(())
     })?;
-    Ok(report)
+    Ok(report.conclude())
 }
 
 /// One round of the device.

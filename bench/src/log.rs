@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options, common: &Common) -> Result<Report, String> 
         }
         Ok(())
     })?;
-    Ok(report)
+    Ok(report.conclude())
 }
 
 /// What the other log makes beforehand: little where nothing is measured.

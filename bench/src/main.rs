@@ -4,7 +4,8 @@
 //! share; [`append`], [`tail`], [`disk`], [`log`] and [`restart`] are the scenarios, and [`smoke`] runs
 //! them all for a moment. Below them [`load`] sends what a [`workload`] asks for, over a [`client`] for
 //! each connection with the bytes of a [`request`]; [`follow`] reads tails, [`server`] starts the
-//! server, [`hog`] keeps cores busy, [`scratch`] finds a place on the device and [`report`] sums up.
+//! server, [`hog`] keeps cores busy, [`scratch`] finds a place on the device,
+//! [`report`] sums up and [`cpu`] says who else was busy.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use crate::report::Report;
 
 mod append;
 mod client;
+mod cpu;
 mod disk;
 mod follow;
 mod hog;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
+use crate::cpu::Meter;
+
 /// Names the layout of the JSON form.
 const FORMAT: u32 = 1;
 /// Longest latency told apart from longer ones, in nanoseconds: ten minutes.
 const LATENCY_NANOS_MAX: u64 = 600_000_000_000;
-/// A machine with a higher load average is not at rest.
-const LOAD_QUIET: f64 = 0.3;
+/// Beyond so many CPUs taken by other programs, the machine was not at rest.
+const CPUS_QUIET: f64 = 0.1;
 /// Percentiles of a latency, with the samples one needs at least: one of them lies beyond it.
 const PERCENTILES: [(&str, f64, u64); 5] = [
     ("p50", 50.0, 2),
@@ -168,22 +170,29 @@ pub(crate) struct Report {
     cases: Vec<Case>,
     notes: Vec<String>,
     sound: bool,
+    meter: Meter,
 }
 
 impl Report {
     pub(crate) fn new(scenario: &'static str) -> Report {
         let (settings, cases, notes) = (Map::new(), Vec::new(), Vec::new());
-        let mut report = Report { scenario, settings, cases, notes, sound: true };
-        if let Some(load) = load_average() {
-            report.set("load_average_before", load);
-            if LOAD_QUIET < load {
-                report.note(format!(
-                    "other programs were busy before the start (load average {load}): quote ratios \
-                     from one run, never these figures alone"
+        Report { scenario, settings, cases, notes, sound: true, meter: Meter::start() }
+    }
+
+    /// Notes what other programs took of the machine since the report was begun. Right once the
+    /// servers started by this process have ended.
+    pub(crate) fn conclude(mut self) -> Report {
+        if let Some(others) = self.meter.others() {
+            let others = (others * 1_000.0).round() / 1_000.0;
+            self.set("cpus_of_others", others);
+            if CPUS_QUIET < others {
+                self.note(format!(
+                    "other programs kept {others} CPUs busy meanwhile: quote ratios from one run, \
+                     never these figures alone"
                 ));
             }
         }
-        report
+        self
     }
 
     /// Notes how the scenario was run.
@@ -327,9 +336,4 @@ fn machine() -> Value {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     json!({ "cores": cores, "kernel": kernel.trim() })
-}
-
-/// The load average of the last minute, if the kernel tells it.
-fn load_average() -> Option<f64> {
-    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }

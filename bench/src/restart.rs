@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Restart, common: &Common) -> Result<Report, String> 
         report.doubt("sessions that were acknowledged are gone after a restart");
     }
     server.stop()?;
-    Ok(report)
+    Ok(report.conclude())
 }
 
 /// What was put into a server.

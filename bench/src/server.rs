@@ -12,6 +12,7 @@ use model::config;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{self, Garbage};
+use crate::cpu;
 
 /// Longest wait for a server to become ready: a million sessions and a full log are read back.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -23,8 +24,6 @@ const READY_POLL: Duration = Duration::from_millis(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The name of the server's program.
 const PROGRAM: &str = "starcite";
-/// What the kernel counts CPU time in, on every Linux of today: hundredths of a second.
-const TICK: Duration = Duration::from_millis(10);
 
 /// The server's program: `given`, or the one that lies beside this program.
 ///
@@ -107,7 +106,7 @@ impl Server {
     /// If it is gone.
     pub(crate) fn cpu(&self) -> Result<Duration, String> {
         let stat = self.read("stat")?;
-        cpu_of_stat(&stat).ok_or_else(|| "the kernel tells no CPU time".to_owned())
+        cpu::of_process(&stat, 2).ok_or_else(|| "the kernel tells no CPU time".to_owned())
     }
 
     /// Memory it has in use now, in bytes.
@@ -172,15 +171,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// User and system time of `/proc/<pid>/stat`. The name in it may hold spaces and parentheses.
-pub(crate) fn cpu_of_stat(stat: &str) -> Option<Duration> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some(TICK * user + TICK * system)
 }
 
 /// A line of `/proc/<pid>/status` that ends with `kB`.

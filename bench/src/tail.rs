@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Tail, common: &Common) -> Result<Report, String> {
         Ok(())
     })?;
     under.stop()?;
-    Ok(report)
+    Ok(report.conclude())
 }
 
 fn delivery_round(

@@ -1,4 +1,5 @@
 mod client;
+mod cpu;
 mod follow;
 mod load;
 mod options;

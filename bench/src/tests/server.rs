@@ -1,18 +1,6 @@
 use std::path::Path;
-use std::time::Duration;
 
-use crate::server::{address_of, cpu_of_stat, kibibytes_of_status, program};
-
-#[test]
-fn cpu_time_is_found_behind_any_name() {
-    for name in ["starcite", "a b", "a) R 1 (b"] {
-        let stat = format!("17 ({name}) S 1 17 17 0 -1 4194560 900 0 0 0 250 75 0 0 20 0 5 0 99");
-        assert_eq!(cpu_of_stat(&stat), Some(Duration::from_millis(3_250)), "{name}");
-    }
-    for stat in ["", "17 (x) S", "no parenthesis"] {
-        assert_eq!(cpu_of_stat(stat), None);
-    }
-}
+use crate::server::{address_of, kibibytes_of_status, program};
 
 #[test]
 fn memory_is_found_by_name() {
