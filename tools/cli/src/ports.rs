@@ -4,23 +4,42 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 
+/// How long the listeners of a server that was killed may take to go.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between looks.
+const LOOK: Duration = Duration::from_millis(20);
 /// The state of a listening socket in the kernel's tables.
 const LISTEN: &str = "0A";
 
-/// Checks that nobody listens at an address.
+/// Waits until nobody listens at an address. A killed server's listeners go a moment after its
+/// process has: the kernel takes its rings down in the background.
 ///
 /// # Errors
-/// If somebody does, or this process may not.
-pub(crate) fn is_free(address: SocketAddr) -> Result<(), Failure> {
-    let Err(error) = TcpListener::bind(address) else { return Ok(()) };
-    // Connections that a server before us closed keep the address for a minute; they harm nobody.
-    if error.kind() == ErrorKind::AddrInUse && only_remains(address.port()).unwrap_or(false) {
-        return Ok(());
+/// If somebody still does after [`PATIENCE`], or this process may not.
+pub(crate) fn await_free(address: SocketAddr) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        let Err(error) = TcpListener::bind(address) else { return Ok(()) };
+        let in_use = error.kind() == ErrorKind::AddrInUse;
+        // Connections that a server before us closed keep the address for a minute and harm nobody.
+        if in_use && only_remains(address.port()).unwrap_or(false) {
+            return Ok(());
+        }
+        if !in_use || PATIENCE < start.elapsed() {
+            return Err(Failure::failed(format!("cannot listen on {address}: {error}")));
+        }
+        if !told {
+            tracing::info!(%address, "somebody listens there; waiting for it to go");
+            told = true;
+        }
+        thread::sleep(LOOK);
     }
-    Err(Failure::failed(format!("cannot listen on {address}: {error}")))
 }
 
 fn only_remains(port: u16) -> io::Result<bool> {

@@ -100,8 +100,8 @@ fn serve_configured(
     let cores = config.cores.unwrap_or_else(cores_available);
     let wanted = Wanted { groups: config.groups, shards: config.shards, shards_default: cores };
     let data_dir = DataDir::open(&config.data_dir, wanted)?;
-    ports::is_free(config.listen)?;
-    config.ops_listen.map_or(Ok(()), ports::is_free)?;
+    ports::await_free(config.listen)?;
+    config.ops_listen.map_or(Ok(()), ports::await_free)?;
     // Before anything counts: what is counted earlier is lost.
     let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
     let exposition = exposition.map_err(Failure::failed)?;

@@ -1,6 +1,6 @@
 use std::net::TcpListener;
 
-use crate::ports::{is_free, listens_in};
+use crate::ports::{await_free, listens_in};
 
 const TABLE: &str = "  \
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -19,10 +19,11 @@ fn a_listener_is_told_from_what_a_closed_connection_leaves() {
 }
 
 #[test]
-fn a_port_is_free_or_not() {
+fn a_port_becomes_free_when_its_listener_goes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    is_free(address).expect_err("somebody listens");
+    let waiting = std::thread::spawn(move || await_free(address));
     drop(listener);
-    is_free(address).unwrap();
+    waiting.join().unwrap().unwrap();
+    await_free(address).unwrap();
 }
