@@ -29,7 +29,7 @@ mod segments;
 use std::collections::{BTreeMap, VecDeque};
 
 use model::ids::GroupId;
-use model::limits::{BATCH_BYTES, BLOCK_BYTES, RECORD_BYTES_MAX};
+use model::limits::{BATCH_BYTES, BLOCK_BYTES, GROUPS_MAX, RECORD_BYTES_MAX, SEGMENT_BYTES};
 
 pub use crate::wal::format::{HardState, LogFloor, LogIdentity, Record, RecordKind};
 pub use crate::wal::recover::{Corruption, Recovered, Recovery};
@@ -42,6 +42,13 @@ use crate::wal::segments::Segments;
 
 /// Buffers kept for reuse: one is filled while another is in flight.
 const BUFFERS_KEPT: usize = 2;
+
+/// The largest batch: one record that exceeds every bound but its own, or many small ones, and the
+/// heirloom of as many groups as there can be.
+const BATCH_BYTES_MAX: usize = BATCH_BYTES
+    + format::record_bytes(RECORD_BYTES_MAX)
+    + GROUPS_MAX as usize * format::record_bytes(size_of::<u64>());
+const _: () = assert!(BATCH_BYTES_MAX.next_multiple_of(BLOCK_BYTES) as u64 <= SEGMENT_BYTES);
 
 /// The writer of a log.
 ///

@@ -384,7 +384,7 @@ impl<'a> Records<'a> {
 }
 
 /// Bytes a record takes in a batch.
-pub(super) fn record_bytes(payload_bytes: usize) -> usize {
+pub(super) const fn record_bytes(payload_bytes: usize) -> usize {
     (RECORD_HEAD_BYTES + payload_bytes).next_multiple_of(RECORD_ALIGN)
 }
 
