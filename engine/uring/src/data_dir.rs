@@ -287,6 +287,3 @@ fn refused(deed: &str, path: &Path, error: &io::Error) -> DataDirError {
 fn corrupt(message: String) -> DataDirError {
     DataDirError { end: Fatal::Corruption, message }
 }
-
-#[cfg(test)]
-mod tests;

@@ -123,6 +123,3 @@ fn fields(text: &str) -> Option<Manifest> {
 fn number<'a>(lines: &mut impl Iterator<Item = &'a str>, name: &str, radix: u32) -> Option<u64> {
     u64::from_str_radix(lines.next()?.strip_prefix(name)?, radix).ok()
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod data_dir;
 mod files;
 mod log;
+mod manifest;
 mod node;
 mod pieces;
 

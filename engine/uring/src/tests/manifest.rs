@@ -1,6 +1,8 @@
+//! What a data directory says of itself.
+
 use model::ids::Placement;
 
-use super::{Manifest, ManifestError};
+use crate::manifest::{Manifest, ManifestError};
 
 fn manifest() -> Manifest {
     Manifest {

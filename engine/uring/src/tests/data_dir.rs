@@ -1,35 +1,18 @@
+//! A data directory is held by one process, made once, and never made anew beside data.
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::error::Fatal;
 use model::ids::{Placement, ShardId};
 
-use super::{DataDir, Wanted, read_manifest};
+use super::TempDir;
+use crate::data_dir::{DataDir, Wanted, read_manifest};
 use crate::layout::ShardDir;
 
-/// A directory that goes with the test.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new() -> Temporary {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("starcite-data-dir-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Temporary(path)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.0.join("a/b")
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Where nothing is yet, two levels deep.
+fn data(temporary: &TempDir) -> PathBuf {
+    temporary.path().join("a/b")
 }
 
 const ANY: Wanted = Wanted { groups: 8, shards: None, shards_default: 3 };
@@ -45,8 +28,8 @@ fn refuses(path: &Path, wanted: Wanted, end: Fatal, words: &str) {
 
 #[test]
 fn makes_a_directory_once_and_finds_it_again() {
-    let temporary = Temporary::new();
-    let path = temporary.data();
+    let temporary = TempDir::new();
+    let path = data(&temporary);
     let made = DataDir::open(&path, ANY).unwrap().manifest().clone();
     assert_eq!(made.placement, Placement::new(8, 3));
     assert_eq!(made.logs.len(), 3);
@@ -63,16 +46,16 @@ fn makes_a_directory_once_and_finds_it_again() {
 
 #[test]
 fn no_shard_is_without_a_group() {
-    let temporary = Temporary::new();
+    let temporary = TempDir::new();
     let wanted = Wanted { groups: 2, shards: None, shards_default: 64 };
-    let made = DataDir::open(&temporary.data(), wanted).unwrap();
+    let made = DataDir::open(&data(&temporary), wanted).unwrap();
     assert_eq!(made.manifest().placement, Placement::new(2, 2));
 }
 
 #[test]
 fn is_held_by_one_at_a_time() {
-    let temporary = Temporary::new();
-    let path = temporary.data();
+    let temporary = TempDir::new();
+    let path = data(&temporary);
     let held = DataDir::open(&path, ANY).unwrap();
     let holder = format!("held by process {}", std::process::id());
     refuses(&path, ANY, Fatal::DataDirectoryInUse, &holder);
@@ -82,8 +65,8 @@ fn is_held_by_one_at_a_time() {
 
 #[test]
 fn counts_cannot_change() {
-    let temporary = Temporary::new();
-    let path = temporary.data();
+    let temporary = TempDir::new();
+    let path = data(&temporary);
     DataDir::open(&path, ANY).unwrap();
     let groups = Wanted { groups: 16, ..ANY };
     refuses(&path, groups, Fatal::Configuration, "made with 8 groups, not 16");
@@ -93,8 +76,8 @@ fn counts_cannot_change() {
 
 #[test]
 fn a_lost_manifest_is_not_made_anew() {
-    let temporary = Temporary::new();
-    let path = temporary.data();
+    let temporary = TempDir::new();
+    let path = data(&temporary);
     DataDir::open(&path, ANY).unwrap();
     fs::remove_file(path.join("manifest")).unwrap();
     // No data yet: this is what a start leaves that was interrupted before the manifest.
@@ -113,8 +96,8 @@ fn a_lost_manifest_is_not_made_anew() {
 
 #[test]
 fn a_damaged_manifest_is_not_made_anew() {
-    let temporary = Temporary::new();
-    let path = temporary.data();
+    let temporary = TempDir::new();
+    let path = data(&temporary);
     DataDir::open(&path, ANY).unwrap();
     let file = path.join("manifest");
     let text = fs::read_to_string(&file).unwrap();
@@ -133,8 +116,8 @@ fn a_damaged_manifest_is_not_made_anew() {
 
 #[test]
 fn a_lost_shard_is_not_made_anew() {
-    let temporary = Temporary::new();
-    let path = temporary.data();
+    let temporary = TempDir::new();
+    let path = data(&temporary);
     DataDir::open(&path, ANY).unwrap();
     fs::remove_dir_all(ShardDir::new(&path, ShardId(2)).path()).unwrap();
     refuses(&path, ANY, Fatal::Corruption, "is missing");
@@ -142,21 +125,21 @@ fn a_lost_shard_is_not_made_anew() {
 
 #[test]
 fn foreign_directories_are_left_alone() {
-    let temporary = Temporary::new();
-    fs::create_dir(temporary.0.join("lost+found")).unwrap();
-    fs::write(temporary.0.join("letter"), b"dear").unwrap();
-    refuses(&temporary.0, ANY, Fatal::Configuration, "it holds letter");
-    fs::remove_file(temporary.0.join("letter")).unwrap();
-    fs::write(temporary.0.join("manifest.tmp"), b"half").unwrap();
-    DataDir::open(&temporary.0, ANY).unwrap();
+    let temporary = TempDir::new();
+    fs::create_dir(temporary.path().join("lost+found")).unwrap();
+    fs::write(temporary.path().join("letter"), b"dear").unwrap();
+    refuses(temporary.path(), ANY, Fatal::Configuration, "it holds letter");
+    fs::remove_file(temporary.path().join("letter")).unwrap();
+    fs::write(temporary.path().join("manifest.tmp"), b"half").unwrap();
+    DataDir::open(temporary.path(), ANY).unwrap();
 }
 
 #[test]
 fn says_what_the_operating_system_refuses() {
-    let temporary = Temporary::new();
-    let file = temporary.0.join("file");
+    let temporary = TempDir::new();
+    let file = temporary.path().join("file");
     fs::write(&file, b"").unwrap();
     refuses(&file.join("data"), ANY, Fatal::Failed, "cannot make");
     refuses(&file, ANY, Fatal::Failed, "cannot open");
-    assert_eq!(read_manifest(&temporary.0), Ok(None));
+    assert_eq!(read_manifest(temporary.path()), Ok(None));
 }
