@@ -14,8 +14,6 @@ const KERNEL_MIN: (u32, u32) = (5, 11);
 /// Locked memory without which an executor does not start, and with which it does best, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
 const MEMLOCK_BEST: u64 = 30 * 1024 * 1024;
-/// The bit of CAP_IPC_LOCK, which lifts the limit on locked memory.
-const CAP_IPC_LOCK: u32 = 14;
 /// Files open beside connections: segments, chunks, rings, sockets.
 pub(crate) const FILES_RESERVED: u64 = 512;
 
@@ -23,26 +21,20 @@ pub(crate) const FILES_RESERVED: u64 = 512;
 pub(super) fn findings() -> Vec<Finding> {
     let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let memlock = getrlimit(Resource::Memlock);
     let ring = Ring::new(SyncStrategy::Link).map(drop).map_err(|error| error.to_string());
     let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     vec![
         kernel(fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim()),
-        io_uring(ring, disabled.trim(), number(&status, "Seccomp:", 10) == Some(2)),
-        locked_memory(memlock.maximum, lifts_memlock(&status), cores),
+        io_uring(ring, disabled.trim(), filtered(&status)),
+        locked_memory(getrlimit(Resource::Memlock).maximum, cores),
         open_files(getrlimit(Resource::Nofile).maximum),
         Finding::good("cores", format!("{cores} to run on")),
     ]
 }
 
-/// A number behind a name in `/proc/self/status`.
-fn number(status: &str, name: &str, radix: u32) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    u64::from_str_radix(line.trim(), radix).ok()
-}
-
-fn lifts_memlock(status: &str) -> bool {
-    number(status, "CapEff:", 16).is_some_and(|held| held >> CAP_IPC_LOCK & 1 == 1)
+/// Whether a line of `/proc/self/status` says that system calls are filtered.
+pub(crate) fn filtered(status: &str) -> bool {
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
 pub(crate) fn kernel(release: &str) -> Finding {
@@ -75,20 +67,17 @@ pub(crate) fn io_uring(ring: Result<(), String>, disabled: &str, seccomp: bool) 
     Finding::bad("io_uring", format!("refused: {why}"), mend)
 }
 
-pub(crate) fn locked_memory(hard: Option<u64>, lifted: bool, cores: u64) -> Finding {
+/// The executors look at the limit alone, whatever the user may do; they raise it as far as it goes.
+pub(crate) fn locked_memory(hard: Option<u64>, cores: u64) -> Finding {
     const WHAT: &str = "locked memory";
     const MEND: &str = "LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited";
-    if lifted {
-        return Finding::good(WHAT, "no limit for this user");
-    }
-    // A server raises the soft limit as far as it may.
+    let best = MEMLOCK_BEST * cores;
     match hard {
         None => Finding::good(WHAT, "no limit"),
         Some(hard) if hard < MEMLOCK_MIN => {
             Finding::bad(WHAT, format!("{hard} bytes at most, {MEMLOCK_MIN} are needed"), MEND)
         }
-        Some(hard) if hard < MEMLOCK_BEST * cores => {
-            let best = MEMLOCK_BEST * cores;
+        Some(hard) if hard < best => {
             let found = format!("{hard} bytes at most; {cores} cores do best with {best}");
             Finding::poor(WHAT, found, MEND)
         }

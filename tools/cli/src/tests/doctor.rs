@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::doctor::disk::{file_system_type, latency, space_left};
-use crate::doctor::machine::{io_uring, kernel, locked_memory, open_files};
+use crate::doctor::machine::{filtered, io_uring, kernel, locked_memory, open_files};
 use crate::doctor::{Finding, Verdict};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ fn rings() {
     check(&io_uring(refused(), "2", true), Is::Bad, "kernel.io_uring_disabled=0");
     check(&io_uring(refused(), "1", false), Is::Bad, "kernel.io_uring_disabled=0");
     check(&io_uring(refused(), "0", true), Is::Bad, "seccomp");
+    assert!(filtered("Name:\ta\nSeccomp:\t2\nSeccomp_filters:\t1\n"));
+    assert!(!filtered("Name:\ta\nSeccomp:\t0\nSeccomp_filters:\t2\n"));
     check(&io_uring(refused(), "", false), Is::Bad, "Operation not permitted");
 }
 
@@ -53,12 +55,11 @@ fn rings() {
 fn memory_and_files() {
     const KIB: u64 = 1024;
     const MIB: u64 = 1024 * KIB;
-    check(&locked_memory(Some(64 * KIB), true, 64), Is::Good, "no limit for this user");
-    check(&locked_memory(None, false, 64), Is::Good, "no limit");
-    check(&locked_memory(Some(64 * KIB), false, 1), Is::Bad, "LimitMEMLOCK");
-    check(&locked_memory(Some(8 * MIB), false, 1), Is::Poor, "LimitMEMLOCK");
-    check(&locked_memory(Some(64 * MIB), false, 2), Is::Good, "67108864");
-    check(&locked_memory(Some(64 * MIB), false, 4), Is::Poor, "4 cores do best");
+    check(&locked_memory(None, 64), Is::Good, "no limit");
+    check(&locked_memory(Some(64 * KIB), 1), Is::Bad, "LimitMEMLOCK");
+    check(&locked_memory(Some(8 * MIB), 1), Is::Poor, "LimitMEMLOCK");
+    check(&locked_memory(Some(64 * MIB), 2), Is::Good, "67108864");
+    check(&locked_memory(Some(64 * MIB), 4), Is::Poor, "4 cores do best");
     check(&open_files(None), Is::Good, "no limit");
     check(&open_files(Some(1_048_576)), Is::Good, "1048576");
     check(&open_files(Some(4_096)), Is::Poor, "room for 3584 connections");
