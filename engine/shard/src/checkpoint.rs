@@ -1,7 +1,7 @@
 //! A checkpoint: all sessions of a shard at one moment, so that the log behind it can be reused.
 //!
 //! ```text
-//!  head frame | session frame | … | end frame (sessions u64, magic) | zeros to a whole block
+//!  head frame | session frame | ... | end frame (sessions u64, magic) | zeros to a whole block
 //! ```
 //!
 //! The newest events are not in the sessions' frames: they are in the one chunk the same flush wrote,

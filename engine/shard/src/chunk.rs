@@ -1,10 +1,10 @@
 //! A sealed chunk: events that left the log, immutable, one file.
 //!
 //! ```text
-//!  header frame | block frame | block frame | … | directory frame | … | zeros | trailer, in the last 40 bytes
+//!  header frame | block frame | block frame | ... | directory frame | ... | zeros | trailer, in the last 40 bytes
 //!
-//!  block:      shard u32 | chunk u64 | session id | first seq u64 | count u32 | (length u32, JSON) × count
-//!  directory:  (session id, first seq u64, count u32, offset u64, bytes u32) × many
+//!  block:      shard u32 | chunk u64 | session id | first seq u64 | count u32 | (length u32, JSON) x count
+//!  directory:  (session id, first seq u64, count u32, offset u64, bytes u32) x many
 //!  trailer:    magic | directory offset u64 | directory bytes u64 | directory entries u64 | crc32 u32 | zero u32
 //! ```
 //!

@@ -97,7 +97,7 @@ fn serve_configured(
     let timeout = Duration::from_millis(config.shutdown_timeout_ms);
     let guard = Guard::start(timeout)?;
     config.connections_max = connections_max(config.connections_max)?;
-    let cores = config.cores.unwrap_or_else(cores_available);
+    let cores = config.cores.unwrap_or_else(cores_default);
     let wanted = Wanted { groups: config.groups, shards: config.shards, shards_default: cores };
     let data_dir = DataDir::open(&config.data_dir, wanted)?;
     ports::await_free(config.listen)?;
@@ -148,10 +148,11 @@ fn tell_constants(config: &ServeConfig, cores: u32) {
     metrics::gauge!(Metric::BuildInfo.name(), "version" => version).set(1.0);
 }
 
-/// The cores this process may run on, a container's quota counted.
-fn cores_available() -> u32 {
+/// The cores this process may run on, a container's quota counted, but for one: the kernel's writers
+/// and the disk's interrupts need a place too, and a sync that waits for one delays everybody.
+fn cores_default() -> u32 {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores).expect("no machine has that many")
+    u32::try_from(cores).expect("no machine has that many").saturating_sub(1).max(1)
 }
 
 /// Raises the limit on open files as far as it goes, and keeps connections below it.

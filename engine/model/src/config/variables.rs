@@ -84,7 +84,7 @@ variables! {
         "Shares that sessions are divided into. Fixed when a data directory is made.";
     SHARDS "STARCITE_SHARDS" "shards" Integer, "what the data directory has; for a new one, the number of cores" Used
         "Logs that the groups are divided over. Fixed when a data directory is made.";
-    CORES "STARCITE_CORES" "cores" Integer, "all that the process may use" Used
+    CORES "STARCITE_CORES" "cores" Integer, "all that the process may use but one, at least one" Used
         "Cores to run on, one thread each.";
     EVENT_STORE_MAX_SIZE "STARCITE_EVENT_STORE_MAX_SIZE" "event-store-max-size" Size, "`2GB`" Used
         "Memory for events, on the whole node.";
