@@ -2,8 +2,8 @@
 //! makes it durable. All unsafe code of the log is in this file.
 //!
 //! ```text
-//!   submit ──► WRITE ──link──► FSYNC(data)          durable  ⇔  WRITE = len  and  FSYNC ≥ 0
-//!   strike ──────────drain──────────────► SEND      one byte, after both, failed or not
+//!   submit --► WRITE --link--► FSYNC(data)          durable  ⇔  WRITE = len  and  FSYNC ≥ 0
+//!   strike ----------drain--------------► SEND      one byte, after both, failed or not
 //! ```
 //!
 //! Rules, each learned from a failure:
