@@ -103,8 +103,17 @@ pub(crate) async fn sweep(shared: Rc<Shared>) {
 
 /// Takes connections without end.
 pub(crate) async fn accept(shared: &Rc<Shared>, listener: &TcpListener, face: Face) {
+    let mut is_failing = false;
     loop {
-        match listener.accept().await {
+        let accepted = listener.accept().await;
+        // Said once, not twenty times a second, when the process is out of descriptors.
+        if let Err(error) = &accepted
+            && !is_failing
+        {
+            tracing::warn!(%error, "connections cannot be accepted");
+        }
+        is_failing = accepted.is_err();
+        match accepted {
             Ok(stream) if shared.connections_max <= shared.links.count() => {
                 shared.meters.refused.increment(1);
                 if shared.refusing.get() < REFUSING_MAX {
@@ -113,10 +122,7 @@ pub(crate) async fn accept(shared: &Rc<Shared>, listener: &TcpListener, face: Fa
                 }
             }
             Ok(stream) => runtime::spawn_local(serve(Rc::clone(shared), stream, face)),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                runtime::sleep(ACCEPT_RETRY).await;
-            }
+            Err(_) => runtime::sleep(ACCEPT_RETRY).await,
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Problem {
 /// What is wrong with a request that could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
+    /// It could be taken for another request than it is.
+    Ambiguous,
     /// Neither JSON nor form data that can be decoded.
     Malformed,
     /// The client takes no JSON.
@@ -33,7 +35,7 @@ impl Unreadable {
     /// The HTTP status.
     pub(crate) fn status(self) -> u16 {
         match self {
-            Unreadable::Malformed => 400,
+            Unreadable::Ambiguous | Unreadable::Malformed => 400,
             Unreadable::NotAcceptable => 406,
             Unreadable::TooSlow => 408,
             Unreadable::TooLarge => 413,
@@ -44,7 +46,7 @@ impl Unreadable {
     /// Whether bytes of the request may be left unread, so that the connection cannot go on.
     pub(crate) fn ends_connection(self) -> bool {
         match self {
-            Unreadable::TooSlow | Unreadable::TooLarge => true,
+            Unreadable::Ambiguous | Unreadable::TooSlow | Unreadable::TooLarge => true,
             Unreadable::Malformed
             | Unreadable::NotAcceptable
             | Unreadable::UnsupportedMediaType => false,

@@ -34,8 +34,8 @@ pub const TAIL_WRITE_SECONDS: u64 = 2 * TAIL_STALL_SECONDS;
 /// Bytes per second a blocked connection must then have taken since it blocked.
 pub const WRITE_BYTES_PER_SECOND: u64 = 4 * 1024;
 /// Bytes read and thrown away from a connection that is being closed, so that the client sees the
-/// last response instead of a reset.
-pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// last response instead of a reset: what a client that did not ask first may still be sending.
+pub const LINGER_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 /// Seconds that may take.
 pub const LINGER_SECONDS: u64 = 2;
 

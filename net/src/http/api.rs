@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::ACCEPT;
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::header::{ACCEPT, HOST};
+use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use model::api;
 use model::error::Code;
 use model::limits::ANSWER_SECONDS;
@@ -70,6 +70,9 @@ pub(crate) async fn answer(visit: Rc<Visit>, request: Request<Incoming>) -> Repl
 }
 
 async fn serve(visit: &Visit, request: Request<Incoming>) -> Result<Reply, Problem> {
+    if !names_one_host(&request) {
+        return Err(Unreadable::Ambiguous.into());
+    }
     let route = route(request.method(), request.uri().path());
     if visit.face == Face::Ops {
         return match route {
@@ -117,6 +120,13 @@ async fn serve(visit: &Visit, request: Request<Incoming>) -> Result<Reply, Probl
         }
         Route::Live | Route::Ready | Route::Metrics => Err(Problem::NotFound),
     }
+}
+
+/// Whether a request says exactly once whom it is for, as HTTP/1.1 demands: whoever stands between
+/// may have chosen another of two names.
+fn names_one_host(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10)
 }
 
 /// Whether the client takes JSON, which it need not say.

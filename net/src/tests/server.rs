@@ -1,6 +1,6 @@
 //! A node with real shards behind real sockets, and a client that sends exactly the bytes it is told.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +22,7 @@ use crate::{Door, DoorConfig, Exposition};
 
 const SEGMENT_BYTES: u64 = 1024 * 1024;
 /// No answer takes this long; a test that waits for one fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node of one core; stops when dropped.
 pub(super) struct Server {
@@ -161,9 +161,34 @@ impl Response {
     }
 }
 
+/// A stream whose reads outlive signals, which those with a timeout otherwise do not.
+#[derive(Debug)]
+pub(super) struct Stream(TcpStream);
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.read(into) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// A connection.
 pub(super) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     /// Read, not yet taken.
     buffer: Vec<u8>,
 }
@@ -174,7 +199,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, buffer: Vec::new() }
+        Client { stream: Stream(stream), buffer: Vec::new() }
     }
 
     /// Sends bytes; a server that has closed may not take them.
@@ -183,7 +208,7 @@ impl Client {
     }
 
     pub(super) fn finish(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        self.stream.0.shutdown(Shutdown::Write).unwrap();
     }
 
     pub(super) fn ask(&mut self, method: &str, path: &str, body: &str) -> Response {
@@ -238,7 +263,7 @@ impl Client {
         // A reset is the end as well.
         let read = match self.stream.read(&mut part) {
             Ok(read) => read,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             Err(error) => panic!("the server neither answers nor closes: {error}"),
         };
         self.buffer.extend_from_slice(&part[..read]);
@@ -259,7 +284,7 @@ fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
 }
 
 /// A tail as a client sees it.
-pub(super) struct Tail(pub(super) WebSocket<TcpStream>);
+pub(super) struct Tail(pub(super) WebSocket<Stream>);
 
 impl Tail {
     /// The next frame of text.

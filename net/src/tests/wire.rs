@@ -51,6 +51,27 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
 }
 
 #[test]
+fn a_request_is_for_one_host_and_of_one_version() {
+    let server = Server::start();
+    let chunked = "transfer-encoding: chunked\r\n";
+    let cases = [
+        ("1.1", String::new(), 400),
+        ("1.1", "host: a\r\nhost: b\r\n".to_owned(), 400),
+        ("1.0", "host: a\r\nhost: b\r\n".to_owned(), 400),
+        ("1.0", format!("host: a\r\n{chunked}"), 400),
+        ("1.0", String::new(), 200),
+        ("1.1", "host: a\r\nconnection: close\r\n".to_owned(), 200),
+    ];
+    for (version, headers, status) in cases {
+        let mut client = server.connect();
+        client.send(format!("GET /health/live HTTP/{version}\r\n{headers}\r\n{HIDDEN}"));
+        let answer = client.response().map(|response| response.status);
+        assert_eq!(answer, Some(status), "{version} {headers:?}");
+        assert_eq!(client.rest(), b"", "nothing follows {version} {headers:?}");
+    }
+}
+
+#[test]
 fn what_is_no_http_is_refused() {
     let server = Server::start();
     for line in [
@@ -114,7 +135,7 @@ fn a_request_may_come_byte_by_byte() {
 fn heads_beyond_their_bounds_are_refused() {
     let server = Server::start();
     let mut client = server.connect();
-    client.send("GET / HTTP/1.1\r\n");
+    client.send("GET / HTTP/1.1\r\nhost: t\r\n");
     client.send("x: y\r\n".repeat(HEADERS_MAX + 1));
     client.send("\r\n");
     assert_eq!(client.response().unwrap().status, 431);
