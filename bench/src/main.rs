@@ -4,8 +4,8 @@
 //! share; [`append`], [`tail`], [`disk`], [`log`] and [`restart`] are the scenarios, and [`smoke`] runs
 //! them all for a moment. Below them [`load`] sends what a [`workload`] asks for, over a [`client`] for
 //! each connection with the bytes of a [`request`]; [`follow`] reads tails, [`server`] starts the
-//! server, [`hog`] keeps cores busy, [`scratch`] finds a place on the device,
-//! [`report`] sums up and [`cpu`] says who else was busy.
+//! server, [`hog`] keeps cores busy, [`scratch`] finds a place on the device, [`leftovers`] clears up
+//! behind an interrupted run, [`report`] sums up and [`cpu`] says who else was busy.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -21,6 +21,7 @@ mod cpu;
 mod disk;
 mod follow;
 mod hog;
+mod leftovers;
 mod load;
 mod log;
 mod options;
@@ -40,15 +41,7 @@ mod workload;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = match (&options.scenario, options.common.smoke) {
-        (None, false) => Err(format!("name a scenario, or --smoke\n\n{}", usage())),
-        (None, true) => smoke::all(&options.common, &mut show),
-        (Some(scenario), _) => one(scenario, &options.common).map(|report| {
-            show(&report, &options.common);
-            report.sound()
-        }),
-    };
-    match result {
+    match leftovers::remove_on_signals().and_then(|()| run(&options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             complain("the figures above cannot be believed; the notes say why");
@@ -58,6 +51,18 @@ fn main() -> ExitCode {
             complain(&reason);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Runs what was named; whether its figures can be believed.
+fn run(options: &Options) -> Result<bool, String> {
+    match (&options.scenario, options.common.smoke) {
+        (None, false) => Err(format!("name a scenario, or --smoke\n\n{}", usage())),
+        (None, true) => smoke::all(&options.common, &mut show),
+        (Some(scenario), _) => one(scenario, &options.common).map(|report| {
+            show(&report, &options.common);
+            report.sound()
+        }),
     }
 }
 

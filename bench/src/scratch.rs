@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::leftovers;
+
 /// What the kernel calls file systems in memory.
 const MEMORY_FILE_SYSTEMS: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
 /// Tells apart the directories of one process.
@@ -25,6 +27,7 @@ impl Scratch {
         let path = std::path::absolute(path).map_err(|error| error.to_string())?;
         fs::create_dir_all(&path)
             .map_err(|error| format!("{} cannot be made: {error}", path.display()))?;
+        leftovers::folder_made(path.clone());
         let scratch = Scratch(path);
         let kind = rustix::fs::statfs(scratch.path()).map_err(|error| error.to_string())?.f_type;
         let kind = u64::try_from(kind).unwrap_or_default();
@@ -46,5 +49,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed is no reason to lose the figures.
         let _left_behind = fs::remove_dir_all(&self.0);
+        leftovers::folder_gone(&self.0);
     }
 }

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{self, Garbage};
 use crate::cpu;
+use crate::leftovers;
 
 /// Longest wait for a server to become ready: a million sessions and a full log are read back.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -80,6 +81,7 @@ impl Server {
             .spawn()
             .map_err(|error| format!("{} cannot be run: {error}", program.display()))?;
         let mut server = Server { child, address, start_time: Duration::ZERO };
+        leftovers::server_started(server.pid());
         while !ready(address) {
             let end = server.child.try_wait().map_err(|error| error.to_string())?;
             if end.is_some() || READY_TIMEOUT < started.elapsed() {
@@ -137,8 +139,14 @@ impl Server {
             .map_err(|error| format!("the server is gone: {error}"))
     }
 
+    fn pid(&self) -> Pid {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.expect("the kernel gave it")
+    }
+
     /// Kills it, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
+        leftovers::server_ends(self.pid());
         // Both fail only if it is gone already.
         let _gone = self.child.kill();
         let _gone = self.child.wait();
@@ -149,9 +157,8 @@ impl Server {
     /// # Errors
     /// If it did not, or ended with a complaint.
     pub(crate) fn stop(mut self) -> Result<(), String> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.expect("the kernel gave it");
-        kill_process(pid, Signal::TERM).map_err(|error| error.to_string())?;
+        leftovers::server_ends(self.pid());
+        kill_process(self.pid(), Signal::TERM).map_err(|error| error.to_string())?;
         let asked = Instant::now();
         while asked.elapsed() < STOP_TIMEOUT {
             if let Some(end) = self.child.try_wait().map_err(|error| error.to_string())? {
