@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -215,24 +215,30 @@ impl<T: Send + 'static> ExecutorHandle<T> {
         F: Future<Output = T> + 'static,
     {
         let main = Arc::new(Mutex::new(Some(main)));
+        // Those that did not start in time. One of them may still wake up and take over.
+        let mut late = Vec::new();
         for _ in 0..START_TRIES {
             let (taken, running) = sync_channel(1);
             let task = Arc::clone(&main);
             let executor = settings.builder().spawn(move || async move {
                 let main = task.lock().expect("nobody panics holding it").take()?;
-                taken.send(()).expect("it has room for one");
+                // Nobody listens any more if the start was given up.
+                let _ = taken.send(());
                 Some(Hearts::with(main).await)
             })?;
             match running.recv_timeout(START_PATIENCE) {
                 Ok(()) => return Ok(ExecutorHandle(executor)),
+                Err(RecvTimeoutError::Timeout) => late.push((executor, running)),
                 Err(RecvTimeoutError::Disconnected) => {
-                    executor.join()?;
-                    return Err(ExecutorError::Os("it ended before it began".to_owned()));
+                    let took = |(_, running): &(_, Receiver<()>)| {
+                        running.recv_timeout(START_PATIENCE).is_ok()
+                    };
+                    let Some(place) = late.iter().position(took) else {
+                        executor.join()?;
+                        return Err(ExecutorError::Os("it ended before it began".to_owned()));
+                    };
+                    return Ok(ExecutorHandle(late.swap_remove(place).0));
                 }
-                Err(RecvTimeoutError::Timeout) if main.lock().is_ok_and(|main| main.is_none()) => {
-                    return Ok(ExecutorHandle(executor));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
             }
         }
         Err(ExecutorError::Os(format!("it did not start in {START_TRIES} tries")))
