@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use model::config::{self, Environment, LogSync, ServeConfig};
+use model::config::{self, AuthMode, Environment, LogSync, ServeConfig};
 use model::error::Fatal;
 use model::ids::ShardId;
 use model::limits::SEGMENT_BYTES;
@@ -94,6 +94,9 @@ fn serve_configured(
     mut config: ServeConfig,
     when_up: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    if config.auth == AuthMode::None && !config.listen.ip().is_loopback() {
+        tracing::warn!(listen = %config.listen, "whoever reaches this address may do everything");
+    }
     let timeout = Duration::from_millis(config.shutdown_timeout_ms);
     let guard = Guard::start(timeout)?;
     config.connections_max = connections_max(config.connections_max)?;
