@@ -109,7 +109,7 @@ fn serve_configured(
     let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
     let exposition = exposition.map_err(Failure::failed)?;
     tell_constants(&config, cores);
-    let shards = open_shards(&data_dir, config.event_store_bytes)?;
+    let shards = open_shards(&data_dir, cores, config.event_store_bytes)?;
     let settings = Settings {
         data_dir: data_dir.path().to_owned(),
         cores: Some(usize::try_from(cores).expect("a number of 32 bits")),
@@ -180,9 +180,10 @@ fn connections_max(wanted: u32) -> Result<u32, Failure> {
     Ok(fits)
 }
 
-/// Reads all shards back, each on a thread of its own.
+/// Reads all shards back, as many at once as there are cores: each holds a segment in memory.
 fn open_shards(
     data_dir: &DataDir,
+    cores: u32,
     event_store_bytes: u64,
 ) -> Result<Vec<(ShardId, Shard)>, Failure> {
     let manifest = data_dir.manifest();
@@ -194,19 +195,23 @@ fn open_shards(
         hot_bytes_max: event_store_bytes / u64::from(shards),
         segment_bytes: SEGMENT_BYTES,
     };
-    thread::scope(|scope| {
-        let openings: Vec<_> = (0..shards)
-            .map(ShardId)
-            .map(|shard| {
-                let options = options(shard);
-                (shard, scope.spawn(move || open_shard(data_dir, options)))
-            })
-            .collect();
-        let opened = openings.into_iter().map(|(shard, opening)| {
-            Ok((shard, opening.join().expect("a panic would have ended the process")?))
-        });
-        opened.collect()
-    })
+    let all: Vec<ShardId> = (0..shards).map(ShardId).collect();
+    let mut opened = Vec::with_capacity(all.len());
+    for some in all.chunks(usize::try_from(cores).expect("a number of 32 bits")) {
+        thread::scope(|scope| {
+            let start = |shard: &ShardId| {
+                let options = options(*shard);
+                (*shard, scope.spawn(move || open_shard(data_dir, options)))
+            };
+            let openings: Vec<_> = some.iter().map(start).collect();
+            for (shard, opening) in openings {
+                let shard_opened = opening.join().expect("a panic would have ended the process");
+                opened.push((shard, shard_opened?));
+            }
+            Ok::<(), Failure>(())
+        })?;
+    }
+    Ok(opened)
 }
 
 fn open_shard(data_dir: &DataDir, options: Options) -> Result<Shard, Failure> {
