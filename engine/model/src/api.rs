@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::command::{Append, Command, Create, Patch, Principal, SetArchived};
+use crate::command::{Append, Command, Create, Dedupe, Patch, Principal, SetArchived, TitleChange};
 use crate::error::Refusal;
 use crate::ids::{Micros, Seq, SessionId};
 
@@ -40,18 +40,42 @@ impl Request {
         }
     }
 
-    /// Roughly what the request holds in memory, for the queue's byte bound.
+    /// Roughly what the request holds in memory, for the queue's byte bound: every part whose length
+    /// a client chooses.
     pub fn bytes(&self) -> usize {
         const FIXED: usize = 256;
         FIXED
             + match self {
-                Request::Create(c) => c.metadata.len() + c.title.as_ref().map_or(0, |t| t.len()),
-                Request::Append(c) => c.fragment.len(),
-                Request::Patch(c) => c.metadata.as_ref().map_or(0, |m| m.len()),
-                Request::SetArchived(_)
-                | Request::Get(_)
-                | Request::List(_)
-                | Request::Events(_) => 0,
+                Request::Create(c) => {
+                    let Principal { tenant_id, id, kind } = &c.creator;
+                    let creator = tenant_id.len() + id.len() + kind.len();
+                    let title = c.title.as_ref().map_or(0, |title| title.len());
+                    c.session.as_str().len() + title + c.metadata.len() + creator
+                }
+                Request::Append(c) => {
+                    let dedupe = match &c.dedupe {
+                        Dedupe::Producer(producer) => producer.id.len(),
+                        Dedupe::Key(key) => key.len(),
+                        Dedupe::Nothing => 0,
+                    };
+                    c.session.as_str().len() + c.fragment.len() + dedupe
+                }
+                Request::Patch(c) => {
+                    let title = match &c.title {
+                        TitleChange::Set(title) => title.len(),
+                        TitleChange::Keep | TitleChange::Clear => 0,
+                    };
+                    let metadata = c.metadata.as_ref().map_or(0, |metadata| metadata.len());
+                    c.session.as_str().len() + title + metadata
+                }
+                Request::SetArchived(c) => c.session.as_str().len(),
+                Request::Get(session) => session.as_str().len(),
+                Request::Events(page) => page.session.as_str().len(),
+                Request::List(list) => {
+                    let filters =
+                        list.metadata.iter().map(|(name, value)| name.len() + value.len());
+                    filters.sum::<usize>() + list.cursor.as_ref().map_or(0, |cursor| cursor.len())
+                }
             }
     }
 }

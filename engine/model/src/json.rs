@@ -1,6 +1,8 @@
 //! JSON that must not be altered: the depth check before parsing, and what a shard does with metadata.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 
 use crate::limits::JSON_DEPTH_MAX;
 
@@ -35,8 +37,9 @@ pub fn too_deep(text: &[u8]) -> bool {
     false
 }
 
-/// Parses text that is known to be a JSON object, because the door checked it.
-fn object(text: &str) -> serde_json::Map<String, Value> {
+/// The top-level members of text that is known to be a JSON object, because the door checked it. What
+/// they hold stays text: a parser that builds values gives some member names a meaning of its own.
+fn members(text: &str) -> BTreeMap<String, &RawValue> {
     serde_json::from_str(text).expect("metadata is stored only when it is a JSON object")
 }
 
@@ -45,9 +48,9 @@ fn object(text: &str) -> serde_json::Map<String, Value> {
 /// # Panics
 /// If one of the two is not a JSON object: the door refuses such metadata.
 pub fn merge(old: &str, patch: &str) -> String {
-    let mut merged = object(old);
-    merged.extend(object(patch));
-    serde_json::to_string(&merged).expect("a map of JSON values is JSON")
+    let mut merged = members(old);
+    merged.extend(members(patch));
+    serde_json::to_string(&merged).expect("a map of JSON texts is JSON")
 }
 
 /// Whether every named top-level member of `metadata` is a string equal to the given one.
@@ -58,8 +61,11 @@ pub fn has_members(metadata: &str, wanted: &[(Box<str>, Box<str>)]) -> bool {
     if wanted.is_empty() {
         return true;
     }
-    let metadata = object(metadata);
-    wanted.iter().all(|(name, value)| {
-        metadata.get(&**name).is_some_and(|found| found.as_str() == Some(&**value))
-    })
+    let metadata = members(metadata);
+    let equals = |found: &&RawValue, value: &str| {
+        serde_json::from_str::<String>(found.get()).is_ok_and(|found| found == value)
+    };
+    wanted
+        .iter()
+        .all(|(name, value)| metadata.get(&**name).is_some_and(|found| equals(found, value)))
 }

@@ -80,6 +80,9 @@ pub const MESH_SLOTS: usize = 4096;
 
 /// Producers remembered per session; beyond it the one with the lowest seq is forgotten.
 pub const PRODUCERS_PER_SESSION: usize = 10_000;
+/// Bytes of the producers' names a session remembers, and likewise of its keys; beyond it those with
+/// the lowest seq are forgotten. Ten thousand names of 400 bytes fit.
+pub const REMEMBERED_BYTES_PER_SESSION: usize = 4 * 1024 * 1024;
 /// Idempotency keys remembered per session, for appends that name no producer.
 pub const IDEMPOTENCY_KEYS_PER_SESSION: usize = 1_000;
 
@@ -101,12 +104,16 @@ pub const LIST_LIMIT_MAX: u32 = 1_000;
 pub const LIST_LIMIT_DEFAULT: u32 = 100;
 /// Sessions a list looks at in one turn: about a tenth of a millisecond.
 pub const LIST_SCAN_PER_TURN: usize = 256;
+/// Bytes of titles and metadata a list looks at in one turn, and one session more.
+pub const LIST_SCAN_BYTES_PER_TURN: usize = 256 * 1024;
 /// Lists under way in one shard.
 pub const LISTS_PER_SHARD: usize = 256;
 /// Events of one page of a session's events.
 pub const PAGE_LIMIT_MAX: u32 = 1_000;
 /// Events of a page when the request names no limit.
 pub const PAGE_LIMIT_DEFAULT: u32 = 100;
+/// Pages of events that wait for the disk in one shard.
+pub const PAGES_PER_SHARD: usize = 256;
 /// Bytes of one page of events; a page ends early rather than exceed it, but holds one event.
 pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -114,6 +121,9 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUPS_DEFAULT: u32 = 256;
 /// Most Raft groups in one cluster.
 pub const GROUPS_MAX: u32 = 65_536;
+/// Least memory for events of one shard, however little the configuration gives the node: less would
+/// refuse every append.
+pub const EVENT_STORE_BYTES_PER_SHARD_MIN: u64 = 1024 * 1024;
 /// Events kept in memory per node when the configuration names no size: the contract's 2 GiB.
 pub const EVENT_STORE_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
 /// Connections open at once per node when the configuration names no number: with the largest heads

@@ -22,7 +22,8 @@ pub struct SegmentNumber(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchNumber(pub u64);
 
-/// A file of a shard beside its log. Numbers grow and are never used twice.
+/// A file of a shard beside its log. Numbers grow; one is used again only if a crash kept the
+/// checkpoint of that number from being published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileName {
     /// Events, sorted and immutable.
@@ -234,16 +235,16 @@ pub fn perform(effects: &mut Vec<Effect>, disk: &mut impl Disk, clients: &mut im
     }
 }
 
-/// What happened in a shard since it was asked last; the driver turns it into metrics.
+/// What happened in a shard since it was opened; the driver turns it into metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Events appended, retries not counted.
     pub events_appended: u64,
     /// Bytes of their fragments.
     pub event_bytes_appended: u64,
-    /// Appends answered from the producer index.
+    /// Appends answered from what is remembered of their producer or key.
     pub appends_deduped: u64,
-    /// Appends refused for a conflict.
+    /// Appends refused when they were applied: a conflict.
     pub appends_conflicted: u64,
     /// Requests refused for lack of room.
     pub backpressure: u64,

@@ -228,14 +228,22 @@ impl Flush {
         }
     }
 
-    /// There was no room: the flush is given up, its files removed. Memory and log stay as they are.
-    pub(crate) fn give_up(&mut self, machine: &mut Machine, file: FileName, ops: &mut Vec<DiskOp>) {
-        let Some(job) = self.job.take() else { return };
+    /// There was no room for a file: its flush is given up, what it wrote is removed, memory and log
+    /// stay as they are. Returns whether a flush ended so: the file may be of one given up before.
+    pub(crate) fn give_up(
+        &mut self,
+        machine: &mut Machine,
+        file: FileName,
+        ops: &mut Vec<DiskOp>,
+    ) -> bool {
+        let Some(job) = self.job.take_if(|job| job.stream(file).is_some()) else { return false };
+        assert!(!matches!(job.stage, Stage::Install(_)), "published files are written to no more");
         machine.capture = Capture::default();
         let other = [Some(job.checkpoint.file()), job.chunk.as_ref().map(Stream::file)];
         for name in other.into_iter().flatten().filter(|name| *name != file) {
             ops.push(DiskOp::FileRemove { file: name });
         }
+        true
     }
 }
 

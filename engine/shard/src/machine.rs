@@ -10,6 +10,7 @@ use model::command::{ArchivedPatch, ArchivedPrincipal, ArchivedTitleChange, Prin
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Micros, SessionId};
 use model::json;
+use model::limits::BODY_BYTES_MAX;
 
 use crate::flush::Capture;
 use crate::session::{Attempt, AttemptDedupe, Decision, Session, event_cost};
@@ -128,14 +129,21 @@ impl Machine {
             let refusal = Refusal::expected_version(expected.to_native(), version);
             return Outcome::Refused(Box::new(refusal));
         }
+        let merged = patch
+            .metadata
+            .as_ref()
+            .map(|metadata| json::merge(self.sessions.get(slot).metadata(), metadata));
+        // Merging could let metadata grow without end, a patch at a time.
+        if merged.as_ref().is_some_and(|merged| BODY_BYTES_MAX < merged.len()) {
+            return Code::InvalidMetadata.into();
+        }
         let session = self.change(id, slot);
         match &patch.title {
             ArchivedTitleChange::Keep => {}
             ArchivedTitleChange::Clear => session.title = None,
             ArchivedTitleChange::Set(title) => session.title = Some((**title).into()),
         }
-        if let Some(metadata) = patch.metadata.as_ref() {
-            let merged = json::merge(session.metadata(), metadata);
+        if let Some(merged) = merged {
             session.set_metadata(&merged);
         }
         session.version += 1;

@@ -13,6 +13,7 @@ use crate::chunk;
 use crate::flush::Flush;
 use crate::group::Group;
 use crate::machine::Machine;
+use crate::sessions::Slot;
 use crate::shard::{Options, Shard};
 use crate::wal::{LogFloor, Record, RecordKind, Recovered, Wal};
 
@@ -82,12 +83,24 @@ impl Opening {
     /// # Errors
     /// An entry that fits no session of the checkpoint.
     pub fn newest_chunk(&mut self, directory: &[chunk::Entry]) -> Result<(), String> {
+        let mut ends = BTreeMap::new();
         for entry in directory {
             let slot = self.machine.sessions.find(&entry.session);
             let slot = slot.ok_or("chunk holds events of a session the checkpoint lacks")?;
+            let (first, count) = (entry.extent.first.0, u64::from(entry.count));
+            let end = first.checked_add(count).ok_or("chunk holds absurd seqs")?;
+            if ends.insert(slot, end).is_some_and(|before| before != first) {
+                return Err(format!("chunk has a hole in session {}", entry.session));
+            }
             self.machine.sessions.get_mut(slot).extents.push(entry.extent);
         }
-        Ok(())
+        let torn = |(slot, end): &(&Slot, &u64)| {
+            self.machine.sessions.get(**slot).last_seq.next().0 != **end
+        };
+        match ends.iter().find(torn) {
+            None => Ok(()),
+            Some(_) => Err("chunk does not hold a session's events to their end".to_owned()),
+        }
     }
 
     /// Where the scan of the log begins; `None` for the start of the log.

@@ -7,12 +7,15 @@ use model::api::{Event, EventsPage, List, Reply, SessionRow, Visibility};
 use model::error::{Code, Refusal};
 use model::ids::{Seq, SessionId};
 use model::json::has_members;
-use model::limits::{LIST_SCAN_PER_TURN, LISTS_PER_SHARD, PAGE_BYTES_MAX};
+use model::limits::{
+    LIST_SCAN_BYTES_PER_TURN, LIST_SCAN_PER_TURN, LISTS_PER_SHARD, PAGE_BYTES_MAX, PAGES_PER_SHARD,
+};
 
 use crate::chunk::Damage;
 use crate::effect::Ticket;
 use crate::machine::Machine;
 use crate::reads::{Purpose, Reads, Wish};
+use crate::session::Session;
 use crate::sessions::{Sessions, Slot};
 use crate::tails::hot_events;
 
@@ -41,6 +44,9 @@ impl Pages {
         machine: &Machine,
         reads: &mut Reads,
     ) -> Option<Reply> {
+        if PAGES_PER_SHARD <= self.pages.len() {
+            return Some(Reply::from(Refusal::from(Code::EventStoreBackpressure)));
+        }
         let Some(slot) = machine.sessions.find(ask.session.as_str()) else {
             return Some(Reply::from(Refusal::from(Code::SessionNotFound)));
         };
@@ -133,6 +139,7 @@ struct Scan {
     ticket: Ticket,
     list: List,
     rows: Vec<SessionRow>,
+    bytes: usize,
 }
 
 impl Lists {
@@ -146,34 +153,49 @@ impl Lists {
             let refusal = Refusal::from(Code::EventStoreBackpressure);
             return Some(refusal.into());
         }
-        self.scans.push_back(Scan { ticket, list, rows: Vec::new() });
+        self.scans.push_back(Scan { ticket, list, rows: Vec::new(), bytes: 0 });
         None
     }
 
     /// Lets the list that waited longest look at some sessions.
     pub(crate) fn work(&mut self, sessions: &Sessions) -> Option<(Ticket, Reply)> {
         let mut scan = self.scans.pop_front()?;
-        let limit = scan.list.limit as usize;
         let cursor = scan.list.cursor.take();
+        let mut bytes = 0;
         for (looked, (id, slot)) in sessions.after(cursor.as_deref()).enumerate() {
             let session = sessions.get(slot);
-            let visible = match scan.list.visibility {
-                Visibility::Active => !session.archived,
-                Visibility::Archived => session.archived,
-                Visibility::All => true,
-            };
-            if visible && has_members(session.metadata(), &scan.list.metadata) {
-                if scan.rows.len() == limit {
+            let size = id.as_str().len() + session.text_bytes();
+            if scan.wants(session) {
+                if scan.is_full(size) {
                     return Some((scan.ticket, Reply::Sessions { rows: scan.rows, more: true }));
                 }
+                scan.bytes += size;
                 scan.rows.push(session.row(id.as_str()));
             }
-            if looked + 1 == LIST_SCAN_PER_TURN {
+            bytes += size;
+            if looked + 1 == LIST_SCAN_PER_TURN || LIST_SCAN_BYTES_PER_TURN <= bytes {
                 scan.list.cursor = Some(id.as_str().into());
                 self.scans.push_back(scan);
                 return None;
             }
         }
         Some((scan.ticket, Reply::Sessions { rows: scan.rows, more: false }))
+    }
+}
+
+impl Scan {
+    fn wants(&self, session: &Session) -> bool {
+        let visible = match self.list.visibility {
+            Visibility::Active => !session.archived,
+            Visibility::Archived => session.archived,
+            Visibility::All => true,
+        };
+        visible && has_members(session.metadata(), &self.list.metadata)
+    }
+
+    /// Whether a row of `size` bytes belongs to the next page. A page holds one row at least.
+    fn is_full(&self, size: usize) -> bool {
+        self.rows.len() == self.list.limit as usize
+            || (!self.rows.is_empty() && PAGE_BYTES_MAX < self.bytes + size)
     }
 }

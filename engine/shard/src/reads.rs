@@ -64,6 +64,11 @@ impl Reads {
         }
     }
 
+    /// Drops what somebody who is gone has waited for; a read under way comes to nobody.
+    pub(crate) fn forget(&mut self, purpose: Purpose) {
+        self.waiting.retain(|wish| wish.purpose != purpose);
+    }
+
     /// A read is done: the wish it fulfils, and the events behind the wish's cursor.
     pub(crate) fn done(
         &mut self,

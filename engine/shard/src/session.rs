@@ -13,7 +13,9 @@ use model::api::{Appended, Event, SessionRow};
 use model::command::Principal;
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Micros, Seq, SessionId};
-use model::limits::{IDEMPOTENCY_KEYS_PER_SESSION, PRODUCERS_PER_SESSION};
+use model::limits::{
+    IDEMPOTENCY_KEYS_PER_SESSION, PRODUCERS_PER_SESSION, REMEMBERED_BYTES_PER_SESSION,
+};
 
 use crate::effect::TailId;
 
@@ -133,6 +135,11 @@ impl Session {
     /// Replaces the metadata.
     pub fn set_metadata(&mut self, object: &str) {
         self.metadata = if object == "{}" { "".into() } else { object.into() };
+    }
+
+    /// Bytes of title and metadata: what makes a row large.
+    pub fn text_bytes(&self) -> usize {
+        self.metadata.len() + self.title.as_ref().map_or(0, |title| title.len())
     }
 
     /// Who made it.
@@ -293,6 +300,8 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
     entries: Vec<(Box<str>, Memory)>,
+    /// Bytes of the names.
+    bytes: usize,
     limit: usize,
 }
 
@@ -300,7 +309,7 @@ impl Remembered {
     /// An empty table of at most `limit` names.
     pub fn new(limit: usize) -> Remembered {
         assert!(1 <= limit);
-        Remembered { entries: Vec::new(), limit }
+        Remembered { entries: Vec::new(), bytes: 0, limit }
     }
 
     /// What is known of a name.
@@ -315,12 +324,15 @@ impl Remembered {
             self.entries[place].1 = memory;
             return;
         }
-        if self.entries.len() == self.limit {
+        while self.entries.len() == self.limit
+            || (!self.entries.is_empty() && REMEMBERED_BYTES_PER_SESSION < self.bytes + name.len())
+        {
             let oldest = (0..self.entries.len())
                 .min_by_key(|place| self.entries[*place].1.seq)
-                .expect("a full table is not empty");
-            self.entries.remove(oldest);
+                .expect("the table is not empty");
+            self.bytes -= self.entries.remove(oldest).0.len();
         }
+        self.bytes += name.len();
         let place = self.place(name).expect_err("the name is new");
         self.entries.insert(place, (name.into(), memory));
         assert!(self.entries.len() <= self.limit);

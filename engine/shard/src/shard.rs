@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use model::api::{Reply, Request};
-use model::command::{Command, decode};
+use model::command::{ArchivedCommand, Command, decode};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Now, Placement, ShardId};
-use model::limits::{REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD, SEGMENTS_PER_CHECKPOINT};
+use model::limits::{
+    RECORD_BYTES_MAX, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD, SEGMENTS_PER_CHECKPOINT,
+};
 use raft::{Entry, Receipt, Role};
 use rkyv::util::AlignedVec;
 
@@ -76,8 +78,10 @@ pub struct Shard {
     not_serving: usize,
     /// When the log last had something to do.
     log_active_at: u64,
-    /// When to try again after the disk had no room.
-    space_retry_at: Option<u64>,
+    /// When to try again after there was no room for a segment.
+    segment_retry_at: Option<u64>,
+    /// When to try again after there was no room for a flush.
+    flush_retry_at: Option<u64>,
     /// Whether background work can go on without waiting for anything.
     more_work: bool,
     /// Whether a flush would find anything new.
@@ -112,7 +116,8 @@ impl Shard {
             pending_bytes: 0,
             not_serving,
             log_active_at: 0,
-            space_retry_at: None,
+            segment_retry_at: None,
+            flush_retry_at: None,
             more_work: false,
             changed_since_flush: false,
             scratch: AlignedVec::new(),
@@ -132,7 +137,10 @@ impl Shard {
                 }
             }
             Input::TailCredit { tail, bytes } => self.tails.credit(tail, bytes),
-            Input::TailClose { tail } => self.tails.close(tail, &mut self.machine),
+            Input::TailClose { tail } => {
+                self.tails.close(tail, &mut self.machine);
+                self.reads.forget(Purpose::Tail(tail));
+            }
             Input::Disk(completion) => self.completed(completion, now),
             Input::Tick => self.tick(now),
         }
@@ -168,7 +176,7 @@ impl Shard {
             || self.wal.in_flight().is_some()
             || self.wal.wants_mark()
             || self.tails.has_stalled()
-            || self.space_retry_at.is_some()
+            || self.no_space()
             || 0 < self.not_serving
     }
 
@@ -189,8 +197,12 @@ impl Shard {
             hot_bytes: self.machine.hot_bytes,
             log_segments: self.wal.segments_in_use() as u64,
             groups_not_ready: self.not_serving as u64,
-            no_space: self.space_retry_at.is_some(),
+            no_space: self.no_space(),
         }
+    }
+
+    fn no_space(&self) -> bool {
+        self.segment_retry_at.is_some() || self.flush_retry_at.is_some()
     }
 
     fn slot_of(&self, group: GroupId) -> usize {
@@ -264,6 +276,9 @@ impl Shard {
         }
         command.set_at(now.wall.0);
         command.encode(&mut self.scratch);
+        if RECORD_BYTES_MAX < self.scratch.len() {
+            return self.refuse(ticket, Code::InvalidEvent);
+        }
         let payload: Arc<[u8]> = Arc::from(self.scratch.as_slice());
         if self.groups[slot].propose(payload, ticket, bytes).is_err() {
             return self.refuse(ticket, Code::RaftUnavailable);
@@ -274,9 +289,14 @@ impl Shard {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
+        let pending = self.pending_bytes + bytes;
+        let hot_bytes = self.machine.hot_bytes;
+        // One request may exceed what is left, or a large event would be refused for ever.
+        let fits = hot_bytes + pending as u64 <= self.options.hot_bytes_max
+            || (self.pending_requests == 0 && hot_bytes < self.options.hot_bytes_max);
         self.pending_requests < REQUESTS_PER_SHARD
-            && self.pending_bytes + bytes <= REQUEST_BYTES_PER_SHARD
-            && self.machine.hot_bytes < self.options.hot_bytes_max
+            && pending <= REQUEST_BYTES_PER_SHARD
+            && fits
             && self.wal.has_room()
     }
 
@@ -294,7 +314,7 @@ impl Shard {
             }
             Completion::SegmentReady { number } => {
                 self.wal.segment_ready(number);
-                self.space_retry_at = None;
+                self.segment_retry_at = None;
             }
             Completion::FileWritten { file, buffer } => self.flush.written(file, buffer),
             Completion::FilePublished { file } => {
@@ -302,11 +322,17 @@ impl Shard {
                 self.flushed(progress);
             }
             Completion::NoSpace { what } => {
-                self.space_retry_at = Some(now.monotonic + SPACE_RETRY_MICROS);
+                let retry_at = Some(now.monotonic + SPACE_RETRY_MICROS);
                 match what {
-                    NoSpace::Segment(number) => self.wal.prepare_failed(number),
+                    NoSpace::Segment(number) => {
+                        self.segment_retry_at = retry_at;
+                        self.wal.prepare_failed(number);
+                    }
                     NoSpace::File(file) => {
-                        self.flush.give_up(&mut self.machine, file, &mut self.ops);
+                        if self.flush.give_up(&mut self.machine, file, &mut self.ops) {
+                            self.flush_retry_at = retry_at;
+                            self.changed_since_flush = true;
+                        }
                     }
                 }
             }
@@ -393,7 +419,8 @@ impl Shard {
             let group = &mut self.groups[slot];
             group.note_applied(entry, leads);
             let resolved = group.resolve(entry);
-            let outcome = (!entry.payload.is_empty()).then(|| self.apply_command(slot, entry));
+            let outcome =
+                (!entry.payload.is_empty()).then(|| self.apply_command(slot, entry, was_serving));
             let Some(resolved) = resolved else { continue };
             self.pending_requests -= 1;
             self.pending_bytes -= resolved.bytes;
@@ -412,18 +439,24 @@ impl Shard {
         group.node.compact(last.index);
     }
 
-    fn apply_command(&mut self, slot: usize, entry: &Entry) -> Outcome {
-        let command = decode(&entry.payload).expect("entries are decoded before they are proposed");
+    /// Applies a command; `counts` unless it is an old one that a restart applies again.
+    fn apply_command(&mut self, slot: usize, entry: &Entry, counts: bool) -> Outcome {
+        let command = decode(&entry.payload)
+            .expect("encoded by this process, or decoded when the log was read");
         let outcome = self.machine.apply(self.groups[slot].id, command);
-        match &outcome {
-            Outcome::Appended(_, appended) if appended.deduped => self.facts.appends_deduped += 1,
-            Outcome::Appended(slot, _) => {
-                self.facts.events_appended += 1;
-                self.facts.event_bytes_appended += entry.payload.len() as u64;
-                self.tails.wake(self.machine.sessions.get(*slot));
+        let is_new = matches!(&outcome, Outcome::Appended(_, appended) if !appended.deduped);
+        if let (true, Outcome::Appended(slot, _)) = (is_new, &outcome) {
+            self.tails.wake(*slot);
+        }
+        if counts && let ArchivedCommand::Append(append) = command {
+            match &outcome {
+                Outcome::Appended(..) if is_new => {
+                    self.facts.events_appended += 1;
+                    self.facts.event_bytes_appended += append.fragment.len() as u64;
+                }
+                Outcome::Appended(..) => self.facts.appends_deduped += 1,
+                Outcome::Session(_) | Outcome::Refused(_) => self.facts.appends_conflicted += 1,
             }
-            Outcome::Refused(_) => self.facts.appends_conflicted += 1,
-            Outcome::Session(_) => {}
         }
         outcome
     }
@@ -441,13 +474,12 @@ impl Shard {
     }
 
     fn work_on_flush(&mut self, now: Now) {
-        let retry = self.space_retry_at.is_none_or(|at| at <= now.monotonic);
+        let retry = self.flush_retry_at.is_none_or(|at| at <= now.monotonic);
         if !self.flush.is_running() && self.wants_flush() && retry {
             let marks: Vec<_> = self.groups.iter().map(Group::mark).collect();
             let floor = self.wal.floor_after(|group| covered(&marks, group));
             self.flush.begin(&mut self.machine, floor, marks);
             self.changed_since_flush = false;
-            self.space_retry_at = None;
         }
         let progress = self.flush.work(&mut self.machine, &mut self.ops);
         self.more_work = progress == Progress::More;
@@ -464,12 +496,13 @@ impl Shard {
     fn flushed(&mut self, progress: Progress) {
         let Progress::Published(floor) = progress else { return };
         self.facts.checkpoints += 1;
+        self.flush_retry_at = None;
         self.more_work = true;
         self.ops.extend(self.wal.release(floor));
     }
 
     fn write_log(&mut self, now: Now) {
-        if self.space_retry_at.is_none_or(|at| at <= now.monotonic) {
+        if self.segment_retry_at.is_none_or(|at| at <= now.monotonic) {
             self.ops.extend(self.wal.segments_wanted());
         }
         let idle = MARK_AFTER_MICROS <= now.monotonic.saturating_sub(self.log_active_at);

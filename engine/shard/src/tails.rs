@@ -37,6 +37,8 @@ struct Tail {
 #[derive(Debug, Default)]
 pub(crate) struct Tails {
     tails: BTreeMap<TailId, Tail>,
+    /// Sessions with new events in this turn.
+    changed: BTreeSet<Slot>,
     /// Those that may have something to send.
     awake: BTreeSet<TailId>,
     stalled: BTreeSet<TailId>,
@@ -107,12 +109,15 @@ impl Tails {
     }
 
     /// A session has new events.
-    pub(crate) fn wake(&mut self, session: &Session) {
-        self.awake.extend(&session.tails);
+    pub(crate) fn wake(&mut self, slot: Slot) {
+        self.changed.insert(slot);
     }
 
     /// Sends what can be sent, to every tail that may have something.
     pub(crate) fn pump(&mut self, monotonic: u64, machine: &mut Machine, reads: &mut Reads) {
+        for slot in std::mem::take(&mut self.changed) {
+            self.awake.extend(&machine.sessions.get(slot).tails);
+        }
         for id in std::mem::take(&mut self.awake) {
             let unreadable = self.pump_one(id, monotonic, machine, reads);
             if unreadable {

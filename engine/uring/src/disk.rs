@@ -21,6 +21,8 @@ use std::task::{Poll, Waker};
 use model::error::Fatal;
 use model::ids::ShardId;
 use model::limits::BLOCK_BYTES;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use shard::aligned::AlignedBuffer;
 use shard::effect::{BatchNumber, Completion, Disk, DiskOp, LogWrite, SegmentNumber};
 
@@ -97,6 +99,11 @@ impl UringDisk {
     /// Whether nothing is under way.
     pub(crate) fn idle(&self) -> bool {
         self.0.batch.get().is_none() && self.0.jobs.get() == 0
+    }
+
+    /// Whether no batch of the log is under way.
+    pub(crate) fn log_idle(&self) -> bool {
+        self.0.batch.get().is_none()
     }
 
     /// Takes what a file thread has done.
@@ -328,6 +335,12 @@ fn probe_file(path: &Path, strategy: SyncStrategy) -> Result<(), String> {
     };
     let file = direct::create(path).map_err(|e| refused("open for direct IO", &e))?;
     let mut ring = Ring::new(strategy).map_err(|e| format!("io_uring is refused: {e}"))?;
+    let room = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, BLOCK_BYTES as u64);
+    if matches!(room, Err(Errno::NOSPC | Errno::DQUOT)) {
+        // What is there can be served, and the shards wait for room by themselves.
+        tracing::warn!(path = %path.display(), "the disk is full: no log segment can be made");
+        return Ok(());
+    }
     let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
     block.as_mut_slice().fill(0xa5);
     ring.submit(Rc::new(file), 0, block).map_err(|e| refused("write to", &e))?;

@@ -197,7 +197,7 @@ impl Driver {
             tracing::warn!(shard = self.id.0, unanswered, "stopping with requests under way");
         }
         let is_quiet = unanswered == 0 && !self.inbox.waiting();
-        (is_quiet || too_late) && self.disk.idle()
+        if too_late { self.disk.log_idle() } else { is_quiet && self.disk.idle() }
     }
 }
 

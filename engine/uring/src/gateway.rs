@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use model::api::{List, Reply, Request, TailMessage, TailOpen};
+use model::api::{List, Reply, Request, SessionRow, TailMessage, TailOpen};
 use model::error::{Code, Refusal};
-use model::ids::{Placement, ShardId};
+use model::ids::{Placement, SessionId, ShardId};
 use shard::effect::{TailId, Ticket};
 
 use crate::inbox::Inbox;
@@ -77,13 +77,17 @@ impl Gateway {
         let shards = 0..self.0.placement.shards();
         let calls: Vec<Call> =
             shards.map(|shard| self.0.start(ShardId(shard), Request::List(list.clone()))).collect();
-        let mut merged = Vec::new();
-        let mut unfinished = false;
+        let mut merged: Vec<SessionRow> = Vec::new();
+        // A shard that has more says nothing of ids behind its last row.
+        let mut known_to: Option<SessionId> = None;
         for call in calls {
             match call.await {
                 Reply::Sessions { rows, more } => {
+                    if more && let Some(last) = rows.last() {
+                        let end = known_to.get_or_insert_with(|| last.id.clone());
+                        *end = last.id.clone().min(end.clone());
+                    }
                     merged.extend(rows);
-                    unfinished |= more;
                 }
                 Reply::Refused(refusal) => return Reply::Refused(refusal),
                 Reply::Session(_) | Reply::Appended(_) | Reply::Events { .. } => {
@@ -92,9 +96,12 @@ impl Gateway {
             }
         }
         merged.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        unfinished |= (list.limit as usize) < merged.len();
+        if let Some(end) = &known_to {
+            merged.retain(|row| row.id <= *end);
+        }
+        let more = known_to.is_some() || (list.limit as usize) < merged.len();
         merged.truncate(list.limit as usize);
-        Reply::Sessions { rows: merged, more: unfinished }
+        Reply::Sessions { rows: merged, more }
     }
 
     /// Follows a session; see [`TailMessage`] for what comes.

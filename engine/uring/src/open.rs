@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use model::error::Fatal;
-use model::limits::BLOCK_BYTES;
+use model::limits::{BLOCK_BYTES, EVENT_STORE_BYTES_PER_SHARD_MIN};
 use shard::chunk;
 use shard::effect::FileName;
 use shard::opening::Opening;
@@ -42,6 +42,8 @@ pub struct Found {
 /// # Errors
 /// Files that cannot be read, are missing, or cannot be explained.
 pub fn open(data_dir: &Path, options: Options, fresh: bool) -> Result<(Shard, Found), OpenError> {
+    let hot_bytes_max = options.hot_bytes_max.max(EVENT_STORE_BYTES_PER_SHARD_MIN);
+    let options = Options { hot_bytes_max, ..options };
     let dir = ShardDir::new(data_dir, options.shard);
     if fresh {
         dir.create().map_err(|error| failed(dir.path(), &error))?;

@@ -136,12 +136,38 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     assert!(world.shard.gauges().no_space);
     assert_eq!(world.append(append("s", None, "y")), Err(Code::EventStoreBackpressure));
     assert!(world.disk.temporary.is_empty(), "nothing half written is left");
+    for _ in 0..5 {
+        world.pass(1_000_000);
+    }
+    assert_eq!(world.append(append("s", None, "y")), Err(Code::EventStoreBackpressure));
     world.disk.full = false;
     world.pass(1_000_000);
     world.append(append("s", None, "y")).unwrap();
     assert_eq!(texts(&mut world, "s").len(), acknowledged + 1);
     let mut world = world.restart();
     assert_eq!(texts(&mut world, "s").len(), acknowledged + 1);
+}
+
+#[test]
+fn a_shard_serves_again_however_many_segments_it_has() {
+    let mut world = World::new(2, 1 << 30);
+    world.create("s");
+    // No checkpoint finds room while the log fills all the segments it may have.
+    world.disk.full_for_files = true;
+    let text = "x".repeat(10_000);
+    let mut acknowledged = 0;
+    while world.append(append("s", None, &text)).is_ok() {
+        acknowledged += 1;
+    }
+    assert_eq!(world.disk.segments.len(), SEGMENTS_MAX);
+    for _ in 0..3 {
+        world = world.restart();
+        assert_eq!(texts(&mut world, "s").len(), acknowledged);
+        world.disk.full_for_files = true;
+    }
+    world.disk.full_for_files = false;
+    world.pass(1_000_000);
+    world.append(append("s", None, "y")).unwrap();
 }
 
 /// One step of a random life.

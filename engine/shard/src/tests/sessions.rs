@@ -233,3 +233,33 @@ fn time_does_not_run_backward_in_a_session() {
     };
     assert_eq!(time(&events[0]), time(&events[1]));
 }
+
+/// A parser that builds values reads these names as its own marks.
+#[test]
+fn metadata_may_use_any_name() {
+    let mut world = world();
+    let odd = r#"{"a":{"$serde_json::private::Number":"x"},"$serde_json::private::RawValue":"y"}"#;
+    let patched = row(world.answer(patch(TitleChange::Keep, Some(odd), None)));
+    assert!(patched.metadata.contains("private::Number") && patched.metadata.contains("RawValue"));
+    let wanted = vec![("$serde_json::private::RawValue".into(), "y".into())];
+    let list = List { cursor: None, limit: 5, visibility: Visibility::All, metadata: wanted };
+    match world.answer(Request::List(list)) {
+        Reply::Sessions { rows, .. } => assert_eq!(rows, std::slice::from_ref(&patched)),
+        other => panic!("{other:?}"),
+    }
+    let mut world = world.restart();
+    assert_eq!(row(world.answer(Request::Get(id("s")))), patched);
+}
+
+#[test]
+fn metadata_does_not_grow_without_end() {
+    let mut world = World::new(1, 1 << 30);
+    world.create("s");
+    let huge = |name: &str| format!(r#"{{"{name}":"{}"}}"#, "x".repeat(12_000));
+    for number in 0..20 {
+        let metadata = huge(&format!("m{number}"));
+        row(world.answer(patch(TitleChange::Keep, Some(&metadata), None)));
+    }
+    let kept = row(world.answer(Request::Get(id("s"))));
+    assert!(240_000 < kept.metadata.len() && kept.metadata.len() < model::limits::BODY_BYTES_MAX);
+}

@@ -29,6 +29,8 @@ pub(super) struct FakeDisk {
     done: VecDeque<Completion>,
     /// Whether new files and segments find room.
     pub(super) full: bool,
+    /// Whether only chunks and checkpoints find none.
+    pub(super) full_for_files: bool,
     /// Whether reads fail.
     pub(super) unreadable: bool,
     /// Log writes are held back while set.
@@ -66,7 +68,7 @@ impl Disk for FakeDisk {
                 return;
             }
             DiskOp::FileWrite { file, offset, buffer } => {
-                if self.full {
+                if self.full || self.full_for_files {
                     self.temporary.remove(&file);
                     Completion::NoSpace { what: NoSpace::File(file) }
                 } else {

@@ -131,7 +131,10 @@ impl Segments {
     }
 
     fn may_prepare(&self) -> bool {
-        !self.recyclable.is_empty() || self.used.len() < SEGMENTS_MAX
+        // A log that was opened goes on in a new segment whatever it has: without one, nothing could
+        // be committed that would let the old ones go.
+        let is_first = self.spare_number == self.own_from;
+        !self.recyclable.is_empty() || self.used.len() < SEGMENTS_MAX || is_first
     }
 
     /// What must be asked of the disk so that there is a spare.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
+use model::limits::BODY_BYTES_MAX;
 use serde_json::Value;
 
 use crate::http::api::Visit;
@@ -46,7 +47,12 @@ impl Input {
         };
         let method = pairs.get("_method").and_then(Value::as_str);
         let says_patch = method.is_some_and(|method| method.eq_ignore_ascii_case("PATCH"));
-        Ok(Input { body: Value::from(pairs).to_string().into(), query, says_patch })
+        // A control character of a form is six bytes of JSON.
+        let text = Value::from(pairs).to_string();
+        if BODY_BYTES_MAX < text.len() {
+            return Err(Unreadable::TooLarge.into());
+        }
+        Ok(Input { body: text.into(), query, says_patch })
     }
 
     /// The members, each as its text.
