@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!   heart   0     1     2    ...   15    0     1
-//!   time  --┴-----┴-----┴-- ... ---┴-----┴-----┴--►   one period apart, by the clock
+//!   time  --+-----+-----+-- ... ---+-----+-----+-->   one period apart, by the clock
 //! ```
 //!
 //! Slots are fixed by the clock, not by the last beat: hearts that were late together must not stay

@@ -2,8 +2,8 @@
 //! makes it durable. All unsafe code of the log is in this file.
 //!
 //! ```text
-//!   submit --► WRITE --link--► FSYNC(data)          durable  ⇔  WRITE = len  and  FSYNC ≥ 0
-//!   strike ----------drain--------------► SEND      one byte, after both, failed or not
+//!   submit --> WRITE --link--> FSYNC(data)          durable  ⇔  WRITE = len  and  FSYNC ≥ 0
+//!   strike ----------drain--------------> SEND      one byte, after both, failed or not
 //! ```
 //!
 //! Rules, each learned from a failure:
@@ -128,7 +128,7 @@ impl Ring {
     /// # Errors
     /// Those of `io_uring_setup`: the kernel, a container or a security profile may refuse it.
     pub fn new(strategy: SyncStrategy) -> io::Result<Ring> {
-        let ring = IoUring::new(ENTRIES)?;
+        let ring = quiet(ENTRIES)?;
         Ok(Ring { ring, strategy, batch: 0, flight: None, results_due: 0, failed: false })
     }
 
@@ -340,6 +340,17 @@ impl Drop for Ring {
             self.collect();
         }
         self.flight = None;
+    }
+}
+
+/// A ring that lets its thread go on. Others have the kernel interrupt the thread at each completion,
+/// wherever it runs, at the price of a request or two. Here completions come to light at the thread's
+/// next entry into the kernel: whoever looks in a loop has to make one. Kernels before 5.19 know only
+/// the others.
+pub(crate) fn quiet(entries: u32) -> io::Result<IoUring> {
+    match IoUring::builder().setup_coop_taskrun().build(entries) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => IoUring::new(entries),
+        made => made,
     }
 }
 
