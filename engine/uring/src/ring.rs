@@ -2,7 +2,7 @@
 //! makes it durable. All unsafe code of the log is in this file.
 //!
 //! ```text
-//!   submit --> WRITE --link--> FSYNC(data)          durable  <->  WRITE = len  and  FSYNC ≥ 0
+//!   submit --> WRITE --link--> FSYNC(data)          durable if WRITE = len and FSYNC >= 0
 //!   strike ----------drain--------------> SEND      one byte, after both, failed or not
 //! ```
 //!
