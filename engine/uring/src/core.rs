@@ -18,6 +18,7 @@ use crate::hearts::Hearts;
 use crate::inbox::Inbox;
 use crate::mesh::{self, Ends};
 use crate::meters::CoreMeters;
+use crate::reactor;
 use crate::rt;
 use crate::stop::Stopper;
 
@@ -131,6 +132,7 @@ impl Watch {
             }
         }
         self.files.flush();
+        reactor::look();
         if stopping {
             self.hub.wake_stopped();
         }

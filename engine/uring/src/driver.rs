@@ -17,6 +17,7 @@ use crate::fatal::ending;
 use crate::gateway::Hub;
 use crate::inbox::Inbox;
 use crate::meters::{Levels, ShardMeters};
+use crate::reactor;
 use crate::rt;
 use crate::stop::Stopper;
 
@@ -157,6 +158,7 @@ impl Driver {
         }
         // A finished log write frees those who wait for it: nothing is gained by waiting for more.
         if !self.inbox.completed() {
+            reactor::look();
             rt::yield_now().await;
         }
         self.inbox.take_turn(inputs);

@@ -1,6 +1,7 @@
 //! Only here glommio and io_uring meet a shard.
 //!
-//! In reading order: [`rt`] is the runtime and `hearts` keeps it awake, [`cores`] starts an executor per core, `core` runs one,
+//! In reading order: [`rt`] is the runtime, `hearts` keeps it awake and `sockets` join it through a
+//! `reactor` and its `tripwire`, [`cores`] starts an executor per core, `core` runs one,
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
 //! way to other cores, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
 //! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
@@ -25,9 +26,12 @@ mod mesh;
 mod meters;
 pub mod open;
 mod pending;
+mod reactor;
 pub mod ring;
 pub mod rt;
+mod sockets;
 mod stop;
+mod tripwire;
 
 pub use cores::{Cores, CoresError, Doors, Settings};
 pub use data_dir::{DataDir, DataDirError, Wanted};

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use shard::aligned::AlignedBuffer;
 
 use crate::backoff::Backoff;
+use crate::reactor;
 use crate::ring::{LogError, Ring, SyncStrategy};
 use crate::rt::{self, Bell};
 
@@ -126,6 +127,7 @@ impl LogWriter {
                 break;
             }
             self.give_way();
+            reactor::look();
             rt::yield_now().await;
         }
         if let Err(error) = self.ring.borrow_mut().strike(&self.clapper) {

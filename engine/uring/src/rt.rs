@@ -6,7 +6,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -19,7 +18,7 @@ use glommio::{
     ReactorErrorKind,
 };
 
-pub use glommio::net::TcpStream;
+pub use crate::sockets::{TcpListener, TcpStream};
 
 use crate::hearts::Hearts;
 
@@ -79,37 +78,6 @@ where
     let settings = ExecutorSettings { name, cpu, io_memory_bytes: RUN_IO_MEMORY_BYTES };
     let started = ExecutorHandle::start(&settings, |_| main());
     started.and_then(ExecutorHandle::join).map_err(|error| format!("{error:?}"))
-}
-
-/// A listening TCP socket of one core. Sockets of several cores may share an address; the kernel
-/// spreads connections over them.
-#[derive(Debug)]
-pub struct TcpListener(glommio::net::TcpListener);
-
-impl TcpListener {
-    /// Listens; port 0 picks a free one. Must be called on an executor.
-    ///
-    /// # Errors
-    /// Those of socket, bind and listen.
-    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        glommio::net::TcpListener::bind(address).map(TcpListener).map_err(io::Error::from)
-    }
-
-    /// The next connection.
-    ///
-    /// # Errors
-    /// Those of accept; most of them pass.
-    pub async fn accept(&self) -> io::Result<TcpStream> {
-        self.0.accept().await.map_err(io::Error::from)
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// Those of getsockname.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr().map_err(io::Error::from)
-    }
 }
 
 /// The reading end of a socket pair: how the kernel wakes a task of an executor from another ring.

@@ -9,6 +9,7 @@ mod log;
 mod manifest;
 mod node;
 mod pieces;
+mod sockets;
 
 /// A directory that is gone when the test is.
 struct TempDir(PathBuf);
