@@ -32,7 +32,7 @@ use crate::{render, tail};
 
 use api::{Face, Visit};
 use body::Bodies;
-use link::{Links, Overdue};
+use link::{Link, Links, Overdue};
 use rt::{Scratch, Socket};
 
 /// Between sweeps over the connections.
@@ -44,6 +44,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Connections told at once that there are too many; others are closed without a word.
 const REFUSING_MAX: usize = 64;
+/// Connections to the operator's listener, which those of clients do not fill: a full server must
+/// still say that it lives.
+const OPS_CONNECTIONS_MAX: usize = 16;
 
 /// What all connections of one core share.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct Shared {
     links: Links,
     scratch: Scratch,
     connections_max: usize,
+    /// Those of `links` that came through the operator's listener.
+    operators: Cell<usize>,
     /// Connections being told that there are too many.
     refusing: Cell<usize>,
     draining: Cell<bool>,
@@ -82,6 +87,7 @@ impl Shared {
             links: Links::new(Instant::now()),
             scratch: Scratch::default(),
             connections_max,
+            operators: Cell::new(0),
             refusing: Cell::new(0),
             draining: Cell::new(false),
         }
@@ -90,6 +96,19 @@ impl Shared {
     /// Whether connections end as soon as they can.
     pub(crate) fn draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Open connections of clients.
+    fn clients(&self) -> usize {
+        self.links.count() - self.operators.get()
+    }
+
+    /// Whether a listener's connections are as many as may be.
+    fn is_full(&self, face: Face) -> bool {
+        match face {
+            Face::Public => self.connections_max <= self.clients(),
+            Face::Ops => OPS_CONNECTIONS_MAX <= self.operators.get(),
+        }
     }
 }
 
@@ -114,7 +133,7 @@ pub(crate) async fn accept(shared: &Rc<Shared>, listener: &TcpListener, face: Fa
         }
         is_failing = accepted.is_err();
         match accepted {
-            Ok(stream) if shared.connections_max <= shared.links.count() => {
+            Ok(stream) if shared.is_full(face) => {
                 shared.meters.refused.increment(1);
                 if shared.refusing.get() < REFUSING_MAX {
                     shared.refusing.set(shared.refusing.get() + 1);
@@ -127,15 +146,16 @@ pub(crate) async fn accept(shared: &Rc<Shared>, listener: &TcpListener, face: Fa
     }
 }
 
-/// Ends all connections: requests under way are answered, tails closed, idle connections dropped.
+/// Ends all connections of clients: requests under way are answered, tails closed, idle connections
+/// dropped. The operator's stay until the process ends, so that they can be asked how far it is.
 /// Returns when none is left or the deadline has passed.
 pub(crate) async fn drain(shared: &Shared, deadline: Duration) {
     let began = Instant::now();
     shared.draining.set(true);
     shared.links.poke_all();
-    while 0 < shared.links.count() {
+    while 0 < shared.clients() {
         if deadline <= began.elapsed() {
-            let connections = shared.links.count();
+            let connections = shared.clients();
             tracing::warn!(connections, "the doors close with connections open");
             return;
         }
@@ -168,11 +188,26 @@ async fn refuse(shared: Rc<Shared>, stream: TcpStream) {
 struct Place {
     shared: Rc<Shared>,
     number: u64,
+    face: Face,
+}
+
+impl Place {
+    fn take(shared: &Rc<Shared>, face: Face) -> (Place, Rc<Link>) {
+        let (number, link) = shared.links.open();
+        if face == Face::Ops {
+            shared.operators.set(shared.operators.get() + 1);
+        }
+        shared.meters.connections.set(shared.links.count() as f64);
+        (Place { shared: Rc::clone(shared), number, face }, link)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.shared.links.close(self.number);
+        if self.face == Face::Ops {
+            self.shared.operators.set(self.shared.operators.get() - 1);
+        }
         self.shared.meters.connections.set(self.shared.links.count() as f64);
     }
 }
@@ -183,9 +218,7 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, face: Face) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    let (number, link) = shared.links.open();
-    let _place = Place { shared: Rc::clone(&shared), number };
-    shared.meters.connections.set(shared.links.count() as f64);
+    let (_place, link) = Place::take(&shared, face);
     let socket = Socket::new(stream, Rc::clone(&link), shared.scratch.clone());
     let visit = Rc::new(Visit {
         shared: Rc::clone(&shared),
@@ -200,15 +233,15 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, face: Face) {
             return;
         }
         Ended::Broken => return,
+        Ended::Unused => {
+            let _ = poll_fn(|cx| socket.poll_end(cx)).await;
+            return;
+        }
     };
     let opened = visit.tail.take();
     drop(visit);
     match opened {
         Some(opened) => tail::run((shared, link), socket, early, opened).await,
-        // A server that stops does not wait for clients which have nothing under way.
-        None if shared.draining() => {
-            let _ = poll_fn(|cx| socket.poll_end(cx)).await;
-        }
         None => {
             let time = Duration::from_secs(LINGER_SECONDS);
             let _ = link.until(link.now() + time, linger(&socket)).await;
@@ -224,6 +257,8 @@ enum Ended {
     Late(Overdue),
     /// The socket failed.
     Broken,
+    /// The server stops while the client has nothing under way, and does not wait for it.
+    Unused,
 }
 
 /// Speaks HTTP until the client leaves, the server stops, or the connection becomes a tail.
@@ -239,17 +274,13 @@ async fn http(visit: &Rc<Visit>, socket: &Socket) -> Ended {
         .max_buf_size(HEAD_BYTES_MAX)
         .header_read_timeout(None)
         .serve_connection(socket.clone(), service);
-    let (link, mut told, mut is_done) = (&visit.link, false, false);
+    let (link, mut told, mut is_done, mut is_unused) = (&visit.link, false, false, false);
     let ended = poll_fn(|cx| {
         link.watch(cx.waker());
-        if link.take_poke() {
-            if let Some(late @ (Overdue::Idle | Overdue::Head | Overdue::Write)) = link.overdue() {
-                return Poll::Ready(Err(Ended::Late(late)));
-            }
-            if visit.shared.draining() && !told {
-                told = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
+        if link.take_poke()
+            && let Some(late @ (Overdue::Idle | Overdue::Head | Overdue::Write)) = link.overdue()
+        {
+            return Poll::Ready(Err(Ended::Late(late)));
         }
         loop {
             if !is_done && let Poll::Ready(outcome) = connection.poll_without_shutdown(cx) {
@@ -263,12 +294,19 @@ async fn http(visit: &Rc<Visit>, socket: &Socket) -> Ended {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Ended::Broken)),
                 Poll::Ready(Ok(())) if is_done => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if socket.take_full() => {}
+                // A response of this turn has said that it is the last: what is idle was so before.
+                Poll::Ready(Ok(())) | Poll::Pending if visit.must_end() && !told => {
+                    told = true;
+                    is_unused = link.is_idle();
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
                 Poll::Ready(Ok(())) | Poll::Pending => return Poll::Pending,
             }
         }
     })
     .await;
     match ended {
+        Ok(()) if is_unused => Ended::Unused,
         Ok(()) => Ended::Done(connection.into_parts().read_buf),
         Err(ended) => ended,
     }

@@ -58,7 +58,7 @@ pub struct DoorConfig {
     pub listen: SocketAddr,
     /// Where health and metrics are served, and only there; `None` to serve them at `listen`.
     pub ops_listen: Option<SocketAddr>,
-    /// Connections open at once on this core, those of the operator included; more are answered 503.
+    /// Connections open at once on this core, beside a few at `ops_listen`; more are answered 503.
     pub connections_max: usize,
     /// How long a stop waits for requests under way and for clients of tails to say good-bye.
     pub drain: Duration,

@@ -204,7 +204,7 @@ impl Meters {
         if replay { &self.catchup } else { &self.live }.increment(1);
     }
 
-    /// A tail was opened, at a cursor or at the head.
+    /// A tail was opened, at 0 or at a later cursor.
     pub(crate) fn tail_opened(&self, from_start: bool) {
         self.tails_opened[usize::from(from_start)].increment(1);
     }

@@ -48,8 +48,20 @@ pub(crate) struct Opened {
 enum Stage {
     /// Events flow.
     Open,
-    /// A close frame is on its way or was sent; the client may answer until then.
+    /// The frame in progress and a close frame are on their way; the client must take them by then.
+    Leaving(TailClosed, Instant),
+    /// All of that was sent; the client may answer until then.
     Closing(TailClosed, Instant),
+}
+
+impl Stage {
+    /// Why the tail ends, if it does.
+    fn ending(self) -> Option<TailClosed> {
+        match self {
+            Stage::Open => None,
+            Stage::Leaving(why, _) | Stage::Closing(why, _) => Some(why),
+        }
+    }
 }
 
 /// The task of one tail.
@@ -107,7 +119,7 @@ impl Session {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<TailClosed> {
         self.link.watch(cx.waker());
         if self.link.take_poke() && self.link.overdue() == Some(Overdue::Write) {
-            return Poll::Ready(TailClosed::TooSlow);
+            return Poll::Ready(self.stage.ending().unwrap_or(TailClosed::TooSlow));
         }
         if self.shared.draining() {
             self.close(TailClosed::Stopping, RESTART);
@@ -122,10 +134,13 @@ impl Session {
             self.poll_events(cx);
             match self.poll_outbound(cx) {
                 Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) if self.has_answered_close() => {
+                Poll::Ready(Ok(false)) if self.stage.ending() == Some(TailClosed::Client) => {
                     return Poll::Ready(TailClosed::Client);
                 }
-                Poll::Ready(Ok(false)) => break,
+                Poll::Ready(Ok(false)) => {
+                    self.await_answer();
+                    break;
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(TailClosed::Client),
                 Poll::Pending => break,
             }
@@ -134,15 +149,10 @@ impl Session {
         Poll::Pending
     }
 
-    /// Whether the client closed the tail and our answer is written.
-    fn has_answered_close(&self) -> bool {
-        matches!(self.stage, Stage::Closing(TailClosed::Client, _))
-    }
-
     /// What is due by the clock.
     fn look_at_clock(&mut self) -> Option<TailClosed> {
         let now = self.link.now();
-        if let Stage::Closing(why, until) = self.stage {
+        if let Stage::Leaving(why, until) | Stage::Closing(why, until) = self.stage {
             return (until <= now).then_some(why);
         }
         if self.idle_at <= now {
@@ -157,7 +167,7 @@ impl Session {
     fn next_look(&self) -> Instant {
         match self.stage {
             Stage::Open => self.ping_at.min(self.idle_at),
-            Stage::Closing(_, until) => until,
+            Stage::Leaving(_, until) | Stage::Closing(_, until) => until,
         }
     }
 
@@ -165,19 +175,19 @@ impl Session {
     fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<TailClosed> {
         for _ in 0..READS_PER_TURN {
             let (peer, stage) = (&mut self.peer, self.stage);
-            let hear = |bytes: &[u8]| match stage {
+            let hear = |bytes: &[u8]| match stage.ending() {
                 // Whoever broke the protocol is no longer understood, only waited for.
-                Stage::Closing(TailClosed::Protocol, _) => Turn::Open,
-                Stage::Closing(..) | Stage::Open => peer.read(bytes),
+                Some(TailClosed::Protocol) => Turn::Open,
+                Some(_) | None => peer.read(bytes),
             };
             let Poll::Ready(read) = self.socket.poll_take(cx, usize::MAX, hear) else {
                 return Poll::Pending;
             };
             let is_gone = read.is_err() || self.socket.at_end();
-            match (read.unwrap_or(Turn::Closed), stage) {
-                (Turn::Closed, Stage::Closing(why, _)) => return Poll::Ready(why),
-                (_, Stage::Closing(why, _)) if is_gone => return Poll::Ready(why),
-                (_, Stage::Open) if is_gone => return Poll::Ready(TailClosed::Client),
+            match (read.unwrap_or(Turn::Closed), stage.ending()) {
+                (Turn::Closed, Some(why)) => return Poll::Ready(why),
+                (_, Some(why)) if is_gone => return Poll::Ready(why),
+                (_, None) if is_gone => return Poll::Ready(TailClosed::Client),
                 (turn, _) => self.heard(turn),
             }
         }
@@ -218,7 +228,7 @@ impl Session {
             Some(TailMessage::Closed(TailEnd::Unreadable)) => {
                 self.close(TailClosed::Unreadable, UNREADABLE);
             }
-            // The shard stops with the server.
+            // The tail of a core that is gone.
             None => self.close(TailClosed::Stopping, RESTART),
             Some(TailMessage::Opened | TailMessage::Refused(_)) => {
                 tracing::error!("a tail was opened twice");
@@ -265,10 +275,19 @@ impl Session {
         }
     }
 
-    /// Sends no event after the frame in progress.
+    /// Sends no event after the frame in progress. That one may be large and the client slow: it has
+    /// as long as a tail may stand still, or until the drain ends.
     fn begin_closing(&mut self, why: TailClosed) {
         if self.stage == Stage::Open {
             self.frames.abandon();
+            let until = self.link.now() + Duration::from_secs(TAIL_WRITE_SECONDS);
+            self.stage = Stage::Leaving(why, until);
+        }
+    }
+
+    /// Everything is written, a close frame last if the tail ends: the client may answer it.
+    fn await_answer(&mut self) {
+        if let Stage::Leaving(why, _) = self.stage {
             let until = self.link.now() + Duration::from_secs(LINGER_SECONDS);
             self.stage = Stage::Closing(why, until);
         }

@@ -31,8 +31,9 @@ pub const ANSWER_SECONDS: u64 = 10;
 pub const WRITE_SECONDS: u64 = 30;
 /// The same for a tail: long enough for the shard to notice first and say why.
 pub const TAIL_WRITE_SECONDS: u64 = 2 * TAIL_STALL_SECONDS;
-/// Bytes per second a blocked connection must then have taken since it blocked.
-pub const WRITE_BYTES_PER_SECOND: u64 = 4 * 1024;
+/// Bytes per second a blocked connection must then have taken since it blocked: the largest page of
+/// events holds its memory for less than three minutes.
+pub const WRITE_BYTES_PER_SECOND: u64 = 64 * 1024;
 /// Bytes read and thrown away from a connection that is being closed, so that the client sees the
 /// last response instead of a reset: what a client that did not ask first may still be sending.
 pub const LINGER_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;

@@ -110,7 +110,7 @@ metrics! {
     Read "starcite_read_total" Counter, Count, ["operation", "outcome"],
         "Batches of events a tail received: tail_catchup from the log, tail_live as they were appended.";
     TailCursorLookup "starcite_tail_cursor_lookup_total" Counter, Count, ["source", "result", "tenant_id"],
-        "Tails opened at a cursor, by whether there was anything to replay, and replays that failed.";
+        "Tails opened, at 0 (replay, hit) or at a later cursor (live, hit), and those that failed to read (replay, error).";
     TailWriteBytes "starcite_tail_write_bytes_total" Counter, Bytes, [],
         "Bytes of events written to tails.";
     TailsClosed "starcite_tails_closed_total" Counter, Count, ["reason"],

@@ -50,6 +50,9 @@ pub(crate) struct Visit {
     pub(crate) tail: RefCell<Option<Opened>>,
 }
 
+/// A request's parameters, or why they cannot be read: handlers count that as well.
+type Read = Result<Input, Problem>;
+
 /// Answers a request.
 pub(crate) async fn answer(visit: Rc<Visit>, request: Request<Incoming>) -> Reply {
     let began = Instant::now();
@@ -61,7 +64,7 @@ pub(crate) async fn answer(visit: Rc<Visit>, request: Request<Incoming>) -> Repl
         serve(&visit, request).await.unwrap_or_else(|problem| reply::problem(&problem))
     };
     reply::share(&mut reply);
-    if visit.shared.draining() {
+    if visit.must_end() {
         reply::end_connection(&mut reply);
     }
     visit.link.request_ends();
@@ -96,27 +99,25 @@ async fn serve(visit: &Visit, request: Request<Incoming>) -> Result<Reply, Probl
         Route::Get(session) => sessions::get(visit, session).await,
         Route::Events(session) => event::page(visit, session, &request).await,
         Route::Tail(session) => tail::open(visit, session, &request).await,
-        Route::Create => sessions::create(visit, &Input::read(visit, request).await?).await,
+        Route::Create => sessions::create(visit, Input::read(visit, request).await).await,
         Route::Append(session) => {
-            event::append(visit, session, &Input::read(visit, request).await?).await
+            event::append(visit, session, Input::read(visit, request).await).await
         }
         Route::Patch(session) => {
-            sessions::patch(visit, session, &Input::read(visit, request).await?).await
+            sessions::patch(visit, session, Input::read(visit, request).await).await
         }
         Route::Override(session) => {
-            let input = Input::read(visit, request).await?;
-            if !input.says_patch() {
+            let input = Input::read(visit, request).await;
+            if input.as_ref().is_ok_and(|input| !input.says_patch()) {
                 return Err(Problem::NotFound);
             }
-            sessions::patch(visit, session, &input).await
+            sessions::patch(visit, session, input).await
         }
         Route::Archive(session) => {
-            sessions::set_archived(visit, (session, true), &Input::read(visit, request).await?)
-                .await
+            sessions::set_archived(visit, (session, true), Input::read(visit, request).await).await
         }
         Route::Unarchive(session) => {
-            sessions::set_archived(visit, (session, false), &Input::read(visit, request).await?)
-                .await
+            sessions::set_archived(visit, (session, false), Input::read(visit, request).await).await
         }
         Route::Live | Route::Ready | Route::Metrics => Err(Problem::NotFound),
     }
@@ -148,6 +149,11 @@ pub(crate) fn takes_json(headers: &HeaderMap) -> bool {
 }
 
 impl Visit {
+    /// Whether the connection is to end as soon as it can: the operator's outlive the clients'.
+    pub(crate) fn must_end(&self) -> bool {
+        self.face == Face::Public && self.shared.draining()
+    }
+
     /// Asks a shard, and waits for its answer no longer than [`ANSWER_SECONDS`]: by then the outcome
     /// is unknown.
     async fn ask(&self, request: api::Request) -> Result<api::Reply, Problem> {

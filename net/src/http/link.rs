@@ -65,6 +65,11 @@ impl Link {
         self.clock.0.get()
     }
 
+    /// Whether the client has no request under way and nothing waits to be written to it.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle(_)) && self.blocked.get().is_none()
+    }
+
     /// Keeps the waker of the connection's task. Called on every turn of it.
     pub(crate) fn watch(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();

@@ -15,6 +15,7 @@ fn a_connection_may_wait_for_its_next_request_and_hurry_with_it() {
     at(KEEP_ALIVE_SECONDS - 1);
     assert_eq!((link.overdue(), link.take_poke()), (None, false));
     link.has_read();
+    assert!(!link.is_idle());
     at(KEEP_ALIVE_SECONDS);
     assert_eq!(link.overdue(), None);
     at(KEEP_ALIVE_SECONDS - 1 + HEAD_SECONDS);
@@ -35,7 +36,9 @@ fn a_blocked_response_may_stand_still_and_then_needs_a_rate() {
     let links = Links::new(start);
     let (_, link) = links.open();
     let at = |seconds| links.sweep(start + Duration::from_secs(seconds));
+    assert!(link.is_idle());
     link.is_blocked();
+    assert!(!link.is_idle(), "a response is on its way");
     at(WRITE_SECONDS - 1);
     link.is_blocked();
     assert_eq!(link.overdue(), None);

@@ -186,6 +186,11 @@ fn the_operator_may_have_a_listener() {
     server.ask("POST", "/v1/sessions", r#"{"id":"s"}"#);
     server.ask("POST", "/v1/sessions/s/append", r#"{"type":"t","payload":{}}"#);
     server.ask("POST", "/v1/sessions/s/append", "{}");
+    let mut client = server.connect();
+    client.send(
+        "PATCH /v1/sessions/s HTTP/1.1\r\nhost: t\r\ncontent-type: text/xml\r\ncontent-length: 2\r\n\r\n{}",
+    );
+    assert_eq!(client.response().unwrap().status, 415);
     for path in ["/health/live", "/health/ready", "/metrics"] {
         assert_eq!(server.ask("GET", path, "").status, 404, "{path}");
     }
@@ -198,6 +203,7 @@ fn the_operator_may_have_a_listener() {
     for line in [
         r#"starcite_ingest_edge_total{operation="append_event",outcome="ok",error_reason="none",tenant_id="service"} "#,
         r#"starcite_ingest_edge_total{operation="append_event",outcome="error",error_reason="invalid_request",tenant_id="service"} "#,
+        r#"starcite_ingest_edge_total{operation="update_session",outcome="error",error_reason="invalid_request",tenant_id="service"} "#,
         r#"starcite_events_append_total{tenant_id="service"} "#,
         r#"starcite_edge_http_total{method="POST",status_class="2xx"} "#,
         r#"starcite_events_payload_bytes_bucket{tenant_id="service",le="128"} "#,

@@ -3,7 +3,7 @@
 
 use model::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 
-use super::server::{Server, Special};
+use super::server::{Client, Server, Special};
 
 /// A request that must not be answered when it hides behind another.
 const HIDDEN: &str = "GET /health/live HTTP/1.1\r\nhost: hidden\r\n\r\n";
@@ -213,16 +213,34 @@ fn more_connections_than_allowed_are_refused() {
 }
 
 #[test]
+fn clients_do_not_keep_the_operator_out() {
+    let special = Special { connections_max: 1, has_ops_listener: true, ..Special::default() };
+    let server = Server::special(special);
+    let mut client = server.connect();
+    assert_eq!(client.ask("GET", "/v1/sessions", "").status, 200);
+    assert_eq!(server.connect().response().unwrap().status, 503);
+    let mut operators = [(); 2].map(|()| Client::connect(server.ops_address.unwrap()));
+    for operator in &mut operators {
+        assert_eq!(operator.ask("GET", "/health/live", "").status, 200);
+    }
+    drop(client);
+    // Nor does the operator keep a stop waiting.
+    server.stop();
+}
+
+#[test]
 fn a_stop_lets_requests_finish_and_idle_connections_go() {
     let server = Server::start();
     let mut idle = server.connect();
     assert_eq!(idle.ask("GET", "/health/live", "").status, 200);
+    let mut unused = server.connect();
     let mut busy = server.connect();
     busy.send("POST /v1/sessions HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\n{\"id\"");
     // The server has read the head when it answers another connection's later request.
     assert_eq!(server.ask("GET", "/health/live", "").status, 200);
     server.stopper.begin();
     assert_eq!(idle.response(), None);
+    assert_eq!(unused.response(), None);
     busy.send(":\"a\"}");
     let answer = busy.response().unwrap();
     assert_eq!((answer.status, answer.header("connection")), (201, Some("close")));

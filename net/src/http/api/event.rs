@@ -7,8 +7,8 @@ use hyper::{Request, StatusCode};
 use model::api::{self, Appended};
 use model::ids::SessionId;
 
-use crate::http::api::input::{self, Input};
-use crate::http::api::{Visit, unexpected};
+use crate::http::api::input;
+use crate::http::api::{Read, Visit, unexpected};
 use crate::http::reply::{self, Reply};
 use crate::meters::Operation;
 use crate::problem::Problem;
@@ -17,15 +17,15 @@ use crate::{event, render, session};
 pub(super) async fn append(
     visit: &Visit,
     session: SessionId,
-    input: &Input,
+    input: Read,
 ) -> Result<Reply, Problem> {
     let outcome = try_append(visit, session, input).await;
     visit.shared.meters.ingested(Operation::AppendEvent, &outcome);
     Ok(reply::json(StatusCode::CREATED, render::appended(&outcome?)))
 }
 
-async fn try_append(visit: &Visit, session: SessionId, input: &Input) -> Result<Appended, Problem> {
-    let parsed = event::append(session, &input.members()?, &visit.shared.identity)?;
+async fn try_append(visit: &Visit, session: SessionId, input: Read) -> Result<Appended, Problem> {
+    let parsed = event::append(session, &input?.members()?, &visit.shared.identity)?;
     let asked = Instant::now();
     let answer = match visit.ask(api::Request::Append(parsed.append)).await {
         Ok(api::Reply::Appended(appended)) => Ok(appended),

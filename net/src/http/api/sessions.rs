@@ -7,14 +7,14 @@ use model::command::SetArchived;
 use model::error::Code;
 use model::ids::SessionId;
 
-use crate::http::api::input::{self, Input};
-use crate::http::api::{Visit, unexpected};
+use crate::http::api::input;
+use crate::http::api::{Read, Visit, unexpected};
 use crate::http::reply::{self, Reply};
 use crate::meters::Operation;
 use crate::problem::Problem;
 use crate::{render, session};
 
-pub(super) async fn create(visit: &Visit, input: &Input) -> Result<Reply, Problem> {
+pub(super) async fn create(visit: &Visit, input: Read) -> Result<Reply, Problem> {
     let outcome = try_create(visit, input).await;
     visit.shared.meters.ingested(Operation::CreateSession, &outcome);
     if outcome.is_ok() {
@@ -23,7 +23,8 @@ pub(super) async fn create(visit: &Visit, input: &Input) -> Result<Reply, Proble
     outcome
 }
 
-async fn try_create(visit: &Visit, input: &Input) -> Result<Reply, Problem> {
+async fn try_create(visit: &Visit, input: Read) -> Result<Reply, Problem> {
+    let input = input?;
     let mut random = [0; session::ID_BYTES];
     getrandom::fill(&mut random).map_err(|error| {
         tracing::error!(%error, "the system gives no random bytes");
@@ -40,10 +41,10 @@ pub(super) async fn get(visit: &Visit, session: SessionId) -> Result<Reply, Prob
 pub(super) async fn patch(
     visit: &Visit,
     session: SessionId,
-    input: &Input,
+    input: Read,
 ) -> Result<Reply, Problem> {
     let outcome = async {
-        let patch = session::patch(session, &input.members()?)?;
+        let patch = session::patch(session, &input?.members()?)?;
         row(visit, api::Request::Patch(patch), StatusCode::OK).await
     }
     .await;
@@ -55,10 +56,10 @@ pub(super) async fn patch(
 pub(super) async fn set_archived(
     visit: &Visit,
     (session, archived): (SessionId, bool),
-    input: &Input,
+    input: Read,
 ) -> Result<Reply, Problem> {
     let outcome = async {
-        input.members()?;
+        input?.members()?;
         let change = SetArchived { session, archived, at: 0 };
         row(visit, api::Request::SetArchived(change), StatusCode::OK).await
     }

@@ -36,7 +36,7 @@ pub(super) async fn open(
     match first {
         Some(TailMessage::Opened) => {}
         Some(TailMessage::Refused(refusal)) => return Err(refusal.into()),
-        // The server stops.
+        // The tail of a core that is gone.
         None => return Err(Code::RaftUnavailable.into()),
         Some(TailMessage::Events { .. } | TailMessage::Closed(_)) => return Err(unexpected()),
     }
