@@ -28,7 +28,7 @@ pub(crate) const TICK_IDLE: Duration = Duration::from_millis(100);
 /// Between looks at a shard's gauges once it is ready.
 const SHOW: Duration = Duration::from_millis(500);
 /// How long a stopping core waits for requests under way once no new ones can come.
-const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Time as shards see it: microseconds since the process began to serve, the same on every core.
 #[derive(Debug, Clone, Copy)]

@@ -35,6 +35,7 @@ mod tripwire;
 
 pub use cores::{Cores, CoresError, Doors, Settings};
 pub use data_dir::{DataDir, DataDirError, Wanted};
+pub use driver::DRAIN;
 pub use gateway::{Gateway, Tail};
 pub use log_writer::LogWriter;
 pub use manifest::Manifest;

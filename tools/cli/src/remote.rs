@@ -5,19 +5,24 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use model::error::{Code, Fatal};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use ureq::Agent;
+use ureq::http::uri::Authority;
 
 use crate::failure::Failure;
 use crate::output;
 
 /// How long a request may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often an append is sent before the command gives up.
 const TRIES: u32 = 6;
 /// The wait after the first failed try; it doubles with each.
 const BACKOFF: Duration = Duration::from_millis(200);
+/// What else to know of a conflict after a try whose outcome is unknown.
+const MAY_BE_WRITTEN: &str =
+    "an earlier try got no clear answer and may have written the event: read the session first";
 
 /// Where the server is.
 #[derive(Debug, Clone, Args)]
@@ -45,13 +50,20 @@ impl Server {
     pub(crate) fn authority(&self) -> Result<&str, Failure> {
         let Some(rest) = self.url.strip_prefix("http://") else {
             let why = "only http:// is spoken here; put a proxy in front for TLS";
-            return Err(Failure::failed(format!("cannot use {}: {why}", self.url)));
+            return Err(self.unusable(why));
         };
         let authority = rest.trim_end_matches('/');
-        if authority.is_empty() || authority.contains('/') {
-            return Err(Failure::failed(format!("cannot use {}: no path, please", self.url)));
+        if authority.contains('/') {
+            return Err(self.unusable("no path, please"));
         }
-        Ok(authority)
+        match authority.parse::<Authority>() {
+            Ok(_) => Ok(authority),
+            Err(error) => Err(self.unusable(&error.to_string())),
+        }
+    }
+
+    fn unusable(&self, why: &str) -> Failure {
+        Failure::new(Fatal::Configuration, format!("cannot use {}: {why}", self.url))
     }
 }
 
@@ -79,6 +91,12 @@ impl Answer {
             return Ok(self.text);
         }
         Err(Failure::failed(self.refusal()))
+    }
+
+    /// Whether the server refused for this reason.
+    fn is(&self, code: Code) -> bool {
+        let body: Value = serde_json::from_str(&self.text).unwrap_or(Value::Null);
+        body.get("error").and_then(Value::as_str) == Some(code.name())
     }
 
     fn refusal(&self) -> String {
@@ -232,11 +250,23 @@ impl Append {
     /// however often it is sent.
     fn until_known(&self, client: &Client, url: &str, event: &Value) -> Result<String, Failure> {
         let mut wait = BACKOFF;
+        let mut may_be_written = false;
         for attempt in 1.. {
             let failure = match client.post(url, event) {
+                // The expectation is checked first: a try before this one may be what broke it.
+                Ok(answer) if may_be_written && answer.is(Code::ExpectedSeqConflict) => {
+                    let why = answer.refusal();
+                    return Err(Failure::failed(format!("{why}; {MAY_BE_WRITTEN}")));
+                }
                 Ok(answer) if !matches!(answer.status, 429 | 500..) => return answer.success(),
-                Ok(answer) => Failure::failed(answer.refusal()),
-                Err(error) => unreachable(&self.server, &error),
+                Ok(answer) => {
+                    may_be_written |= answer.status != 429;
+                    Failure::failed(answer.refusal())
+                }
+                Err(error) => {
+                    may_be_written = true;
+                    unreachable(&self.server, &error)
+                }
             };
             if attempt == TRIES {
                 return Err(failure);

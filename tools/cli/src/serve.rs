@@ -44,7 +44,8 @@ pub(crate) fn serve(flags: &ServeFlags) -> Result<(), Failure> {
 /// Runs a server to try things out.
 pub(crate) fn dev(dev: &Dev) -> Result<(), Failure> {
     let data_dir = dev.data_dir.to_str();
-    let data_dir = data_dir.ok_or_else(|| Failure::failed("the data directory is not UTF-8"))?;
+    let data_dir = data_dir
+        .ok_or_else(|| Failure::new(Fatal::Configuration, "the data directory is not UTF-8"))?;
     let port = dev.port.to_string();
     let environment: Environment = [
         (config::BIND, "127.0.0.1"),
@@ -120,8 +121,20 @@ fn serve_configured(
         },
         segment_bytes: SEGMENT_BYTES,
     };
-    let node = Cores::start(&settings, shards, doors::of(&config, cores, exposition))?;
+    let (doors, opened) = doors::of(&config, cores, exposition);
+    let node = Cores::start(&settings, shards, doors)?;
     guard.watch(node.stopper());
+    if (0..cores).all(|_| opened.recv() == Ok(true)) {
+        tell_up(&config, &settings, cores);
+        when_up()?;
+    }
+    node.join()?;
+    tracing::info!("stopped");
+    drop(data_dir);
+    Ok(())
+}
+
+fn tell_up(config: &ServeConfig, settings: &Settings, cores: u32) {
     tracing::info!(
         listen = %config.listen,
         ops_listen = config.ops_listen.map(tracing::field::display),
@@ -134,11 +147,6 @@ fn serve_configured(
         version = env!("CARGO_PKG_VERSION"),
         "up"
     );
-    when_up()?;
-    node.join()?;
-    tracing::info!("stopped");
-    drop(data_dir);
-    Ok(())
 }
 
 /// Metrics that do not change while the process runs.

@@ -13,8 +13,9 @@ use uring::Stopper;
 
 use crate::failure::Failure;
 
-/// Added to the time a stop may take: the doors have cut everything off by then.
-const GRACE: Duration = Duration::from_secs(5);
+/// Added to the time a stop may take: the doors have cut everything off by then, and the shards
+/// finish what they were asked to.
+const GRACE: Duration = uring::DRAIN.saturating_add(Duration::from_secs(5));
 
 /// Listens for signals.
 #[derive(Debug, Clone)]

@@ -1,19 +1,19 @@
 //! Follows a session: prints each event once, in order, across any number of lost connections.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
 use serde_json::value::RawValue;
-use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Message, WebSocket};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{HandshakeError, Message, WebSocket};
 
 use crate::failure::Failure;
 use crate::output;
-use crate::remote::{Client, Server, escape, unreachable};
+use crate::remote::{Client, Server, TIMEOUT, escape, unreachable};
 
 /// The server sends a ping every half minute; after twice that and a bit it is gone.
 const SILENCE: Duration = Duration::from_secs(70);
@@ -49,7 +49,7 @@ enum Ended {
     Lost(String),
 }
 
-type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocket<TcpStream>;
 
 impl Tail {
     /// Prints events until enough are printed.
@@ -87,8 +87,7 @@ impl Tail {
     fn last_seq(&self) -> Result<u64, Failure> {
         let url = self.server.v1(&["sessions", &self.session])?;
         let answer = Client::new().get(&url).map_err(|error| unreachable(&self.server, &error))?;
-        let session: Value = serde_json::from_str(&answer.success()?).map_err(unclear)?;
-        let last_seq = session.get("last_seq").and_then(Value::as_u64);
+        let last_seq = number(&answer.success()?, "last_seq")?;
         last_seq.ok_or_else(|| Failure::failed("the server did not tell the session's last seq"))
     }
 
@@ -98,15 +97,8 @@ impl Tail {
         let (host, session) = (self.server.authority()?, escape(&self.session));
         let url =
             format!("ws://{host}/v1/sessions/{session}/tail?cursor={cursor}&batch_size={BATCH}");
-        match tungstenite::connect(url) {
-            Ok((mut socket, _)) => {
-                if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
-                    let limited = stream.set_read_timeout(Some(SILENCE));
-                    limited
-                        .map_err(|e| Failure::failed(format!("cannot set a time limit: {e}")))?;
-                }
-                Ok(Ok(socket))
-            }
+        match open(&url) {
+            Ok(socket) => Ok(Ok(socket)),
             Err(tungstenite::Error::Http(response)) => {
                 let status = response.status().as_u16();
                 let body = response.body().as_deref().unwrap_or_default();
@@ -118,6 +110,40 @@ impl Tail {
             Err(error) => Err(Failure::failed(format!("no tail from {host}: {error}"))),
         }
     }
+}
+
+/// Connects and shakes hands, both within a time limit.
+fn open(url: &str) -> Result<Socket, tungstenite::Error> {
+    let request = url.into_client_request()?;
+    let stream = connect(request.uri().host().unwrap_or_default(), request.uri().port_u16())?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    let (socket, _) = tungstenite::client(request, stream).map_err(|error| match error {
+        HandshakeError::Failure(error) => error,
+        HandshakeError::Interrupted(_) => io::Error::from(io::ErrorKind::TimedOut).into(),
+    })?;
+    socket.get_ref().set_read_timeout(Some(SILENCE))?;
+    Ok(socket)
+}
+
+/// Connects to the first of a host's addresses that takes it.
+fn connect(host: &str, port: Option<u16>) -> io::Result<TcpStream> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut outcome = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in (host, port.unwrap_or(80)).to_socket_addrs()? {
+        outcome = TcpStream::connect_timeout(&address, TIMEOUT);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+/// A number among the members of an object. The others are left as they are: what clients put into
+/// an event may have any name.
+fn number(object: &str, name: &str) -> Result<Option<u64>, Failure> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(object).map_err(unclear)?;
+    Ok(members.get(name).and_then(|value| value.get().parse().ok()))
 }
 
 /// Prints each event once.
@@ -183,8 +209,7 @@ impl Printer {
         text: &str,
         show: &mut impl FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let event: Value = serde_json::from_str(text).map_err(unclear)?;
-        let seq = event.get("seq").and_then(Value::as_u64);
+        let seq = number(text, "seq")?;
         let seq = seq.ok_or_else(|| Failure::failed("the server sent an event without a seq"))?;
         if seq <= self.cursor {
             return Ok(());
@@ -193,11 +218,9 @@ impl Printer {
             let cursor = self.cursor;
             return Err(Failure::failed(format!("event {seq} came behind {cursor}: a hole")));
         }
-        if text.contains('\n') {
-            show(&event.to_string())?;
-        } else {
-            show(text)?;
-        }
+        // Within a string they would be escaped: these stand between members.
+        let ends = ['\n', '\r'];
+        if text.contains(ends) { show(&text.replace(ends, " ")) } else { show(text) }?;
         self.cursor = seq;
         self.left = self.left.map(|left| left - 1);
         Ok(())

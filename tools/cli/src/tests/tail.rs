@@ -35,6 +35,16 @@ fn an_event_is_one_line_whatever_its_payload() {
 }
 
 #[test]
+fn members_may_have_any_name() {
+    let names = ["$serde_json::private::Number", "$serde_json::private::RawValue", "\\u0061"];
+    let event = |name| format!("{{\"seq\":1,\"payload\":{{\"{name}\":{{\"seq\":2}}}}}}");
+    for event in names.map(event) {
+        let (lines, _) = print(&mut printer(0, None, None), &[&event]).unwrap();
+        assert_eq!(lines, [event]);
+    }
+}
+
+#[test]
 fn what_was_printed_is_not_printed_again() {
     let mut printer = printer(2, None, None);
     let (lines, _) = print(&mut printer, &["[{\"seq\":1},{\"seq\":2},{\"seq\":3}]"]).unwrap();
