@@ -5,7 +5,8 @@
 //! receives goes into bounded inboxes (or is refused), to pending replies, or to tails, all at once,
 //! so every channel drains whatever the other direction does.
 //!
-//! Why the queues are bounded: requests are refused at [`MESH_SLOTS`]; replies are at most as many as
+//! Why the queues are bounded: requests are refused at [`MESH_SLOTS`] and at the bytes that one shard
+//! would take; replies are at most as many as
 //! requests admitted, messages of tails at most what their windows hold, credits and closes at most
 //! as many as messages and tails.
 
@@ -18,7 +19,7 @@ use std::task::{Poll, Waker};
 use model::api::{Reply, Request, TailMessage, TailOpen};
 use model::error::Code;
 use model::ids::ShardId;
-use model::limits::MESH_SLOTS;
+use model::limits::{MESH_SLOTS, REQUEST_BYTES_PER_SHARD};
 use shard::effect::{TailId, Ticket};
 
 use crate::rt::{self, SharedReceiver, SharedSender};
@@ -111,6 +112,8 @@ pub(crate) struct Outbox {
     carrier: RefCell<Option<Waker>>,
     /// Requests and tail openings in `queue`.
     asks: Cell<usize>,
+    /// Bytes of those requests.
+    ask_bytes: Cell<usize>,
     /// Whether the other core is gone.
     closed: Cell<bool>,
 }
@@ -126,10 +129,12 @@ impl Outbox {
         if self.closed.get() {
             return Err(Code::RaftUnavailable);
         }
-        if MESH_SLOTS <= self.asks.get() {
+        let bytes = self.ask_bytes.get() + mail.ask_bytes();
+        if MESH_SLOTS <= self.asks.get() || REQUEST_BYTES_PER_SHARD < bytes {
             return Err(Code::EventStoreBackpressure);
         }
         self.asks.set(self.asks.get() + 1);
+        self.ask_bytes.set(bytes);
         self.push(mail);
         Ok(())
     }
@@ -151,7 +156,7 @@ impl Outbox {
     }
 
     /// The next parcel, once there is mail.
-    async fn parcel(&self) -> Parcel {
+    pub(crate) async fn parcel(&self) -> Parcel {
         poll_fn(|cx| {
             if self.queue.borrow().is_empty() {
                 *self.carrier.borrow_mut() = Some(cx.waker().clone());
@@ -165,6 +170,8 @@ impl Outbox {
         let parcel: Parcel = queue.drain(..count).collect();
         let asks = parcel.iter().filter(|mail| mail.asks()).count();
         self.asks.set(self.asks.get() - asks);
+        let bytes: usize = parcel.iter().map(Mail::ask_bytes).sum();
+        self.ask_bytes.set(self.ask_bytes.get() - bytes);
         parcel
     }
 }
@@ -172,6 +179,14 @@ impl Outbox {
 impl Mail {
     fn asks(&self) -> bool {
         matches!(self, Mail::Request { .. } | Mail::TailOpen { .. })
+    }
+
+    /// What a request holds in memory; tail openings are small and bounded by their number.
+    fn ask_bytes(&self) -> usize {
+        match self {
+            Mail::Request { request, .. } => request.bytes(),
+            _ => 0,
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The parts that need neither disk nor executor.
 
+use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -20,6 +22,7 @@ use crate::gateway::Homes;
 use crate::hearts::until_slot;
 use crate::inbox::Inbox;
 use crate::layout::{ShardDir, is_temporary, parse_file, parse_segment};
+use crate::mesh::{Mail, Outbox};
 use crate::pending::{Pending, TailQueue, Waiters};
 use crate::stop::{Readiness, Stopper};
 
@@ -130,6 +133,49 @@ fn polling_pauses_after_two_slow_yields_and_longer_while_they_stay_slow() {
     backoff.yielded(now, 4_000);
     backoff.yielded(now, 4_000);
     assert!(backoff.may_poll(now + 500_000), "a quiet minute is a new start");
+}
+
+#[test]
+fn polling_pauses_when_it_sees_no_batch_through() {
+    let mut backoff = Backoff::default();
+    for paid in [false, false, false, true, false, false, false, true] {
+        backoff.polled(1_000, paid);
+        assert!(backoff.may_poll(1_000), "one that paid is enough");
+    }
+    let mut now = 1_000;
+    for pause in [500_000, 1_000_000, 2_000_000, 4_000_000, 4_000_000] {
+        for _ in 0..3 {
+            backoff.polled(now, false);
+            assert!(backoff.may_poll(now));
+        }
+        backoff.polled(now, false);
+        assert!(!backoff.may_poll(now + pause - 1), "pause of {pause}");
+        assert!(backoff.may_poll(now + pause), "pause of {pause}");
+        now += pause;
+    }
+}
+
+#[test]
+fn an_outbox_refuses_what_is_too_much_until_it_is_carried() {
+    let outbox = Outbox::default();
+    let large = |number| Mail::Request {
+        shard: ShardId(0),
+        ticket: Ticket(number),
+        request: append(REQUEST_BYTES_PER_SHARD / 2 + 1),
+    };
+    assert_eq!(outbox.ask(large(0)), Ok(()));
+    assert_eq!(outbox.ask(large(1)), Err(Code::EventStoreBackpressure));
+    assert_eq!(
+        outbox.ask(Mail::TailOpen { shard: ShardId(0), tail: TailId(0), open: open() }),
+        Ok(())
+    );
+    let mut carried = pin!(outbox.parcel());
+    let (waker, _) = counted();
+    let Poll::Ready(parcel) = carried.as_mut().poll(&mut Context::from_waker(&waker)) else {
+        panic!("there is mail");
+    };
+    assert_eq!(parcel.len(), 2);
+    assert_eq!(outbox.ask(large(1)), Ok(()));
 }
 
 #[test]
