@@ -5,8 +5,8 @@
 //! writes what clients read, `tail` follows a session over `ws`, [`Exposition`] shows the metrics.
 //!
 //! A composition root makes one [`Exposition`] per process, before anything is counted, and on each
-//! core runs [`serve`] with the core's gateway; it returns once the gateway says that the server
-//! stops and the last connection is gone.
+//! core opens a [`Door`] and has it serve with the core's gateway; that returns once the gateway says
+//! that the server stops and the last connection is gone.
 //!
 //! # Invariants
 //! - `answered-once`: a request is answered by one response; a refusal that may hide a done deed is a
@@ -15,7 +15,8 @@
 //! - `bounded`: heads, bodies, parameters, connections, and what a tail holds for its socket have
 //!   bounds of `model::limits`; whatever waits for a client waits until a deadline.
 //! - `refused-before-101`: a tail is refused in JSON, before the protocol changes.
-//! - `never-1000`: no close frame carries code 1000, which clients take for "do not come back".
+//! - `never-1000`: no close frame that the server begins carries code 1000, which clients take for
+//!   "do not come back"; a client's own is answered with its code.
 //!
 //! # Absences
 //! No timer per request or connection: `http::link` looks at all of them at once. No lock, no task
@@ -147,15 +148,6 @@ impl Door {
         };
         futures_lite::future::or(clients, operator).await;
     }
-}
-
-/// Opens the doors of a core and serves until the server stops; see [`Door::serve`].
-///
-/// # Errors
-/// If an address cannot be listened on.
-pub async fn serve(config: DoorConfig, gateway: Gateway) -> Result<(), DoorError> {
-    Door::open(config)?.serve(gateway).await;
-    Ok(())
 }
 
 #[cfg(test)]
