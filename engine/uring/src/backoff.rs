@@ -1,11 +1,19 @@
-//! When the log writer may poll. Giving the CPU away while polling costs nothing when nobody else
-//! wants it, and a whole time slice of 4 ms when somebody does; so the writer watches what its yields
-//! cost and stops polling for a while when two of them were slow.
+//! When the log writer may poll. It pays on a CPU that nobody else wants, and on no other:
+//!
+//! - Where another thread wants the CPU, each yield gives it a whole time slice of 4 ms. Two slow yields
+//!   stop the polling.
+//! - Where the device's interrupts go to this very CPU, a guest that never rests may not hear of them
+//!   before its next timer tick: what a sleeper learns in 0.1 ms takes a poller 8 ms. A slow device is
+//!   no better. Some batches in a row that polling did not see through stop it, too.
+//!
+//! Both stop it for a while, and for longer while nothing has changed.
 
 /// A yield slower than this had company, in microseconds.
 const SLOW_MICROS: u64 = 300;
 /// Two slow yields further apart than this are two accidents, in microseconds.
 const MEMORY_MICROS: u64 = 1_000_000;
+/// Batches in a row that polling did not see through before it stops.
+const FUTILE_MAX: u32 = 4;
 /// First pause, in microseconds.
 const PAUSE_MICROS_MIN: u64 = 500_000;
 /// Longest pause, in microseconds.
@@ -15,13 +23,15 @@ const PAUSE_MICROS_MAX: u64 = 4_000_000;
 #[derive(Debug)]
 pub(crate) struct Backoff {
     last_slow: Option<u64>,
+    /// Batches in a row that polling did not see through.
+    futile: u32,
     paused_until: u64,
     next_pause: u64,
 }
 
 impl Default for Backoff {
     fn default() -> Backoff {
-        Backoff { last_slow: None, paused_until: 0, next_pause: PAUSE_MICROS_MIN }
+        Backoff { last_slow: None, futile: 0, paused_until: 0, next_pause: PAUSE_MICROS_MIN }
     }
 }
 
@@ -41,8 +51,21 @@ impl Backoff {
             self.last_slow = Some(now);
             return;
         }
+        self.pause(now);
+    }
+
+    /// Learns whether polling saw a batch through.
+    pub(crate) fn polled(&mut self, now: u64, paid: bool) {
+        self.futile = if paid { 0 } else { self.futile + 1 };
+        if self.futile == FUTILE_MAX {
+            self.pause(now);
+        }
+    }
+
+    fn pause(&mut self, now: u64) {
         self.last_slow = None;
-        // Slow again soon after a pause: the company has stayed.
+        self.futile = 0;
+        // Again soon after a pause: what made polling slow has stayed.
         let stayed = now < self.paused_until + self.next_pause;
         if !stayed {
             self.next_pause = PAUSE_MICROS_MIN;

@@ -118,17 +118,26 @@ impl LogWriter {
     /// a batch with somebody who looks, too.
     pub(crate) async fn wait_a_little(&self) -> Option<Result<AlignedBuffer, LogError>> {
         let submitted = self.ring.borrow().submitted()?;
-        loop {
+        let mut polls = 0;
+        let done = loop {
             let result = self.look();
             if result.is_some() || !self.busy() {
-                return result;
+                break Some(result);
             }
             if !self.may_poll(submitted) {
-                break;
+                break None;
             }
+            polls += 1;
             self.give_way();
             reactor::look();
             rt::yield_now().await;
+        };
+        if 0 < polls {
+            let now = self.micros(Instant::now());
+            self.backoff.borrow_mut().polled(now, done.is_some());
+        }
+        if let Some(result) = done {
+            return result;
         }
         if let Err(error) = self.ring.borrow_mut().strike(&self.clapper) {
             return Some(Err(error));

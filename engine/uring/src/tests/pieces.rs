@@ -136,6 +136,26 @@ fn polling_pauses_after_two_slow_yields_and_longer_while_they_stay_slow() {
 }
 
 #[test]
+fn polling_pauses_when_it_sees_no_batch_through() {
+    let mut backoff = Backoff::default();
+    for paid in [false, false, false, true, false, false, false, true] {
+        backoff.polled(1_000, paid);
+        assert!(backoff.may_poll(1_000), "one that paid is enough");
+    }
+    let mut now = 1_000;
+    for pause in [500_000, 1_000_000, 2_000_000, 4_000_000, 4_000_000] {
+        for _ in 0..3 {
+            backoff.polled(now, false);
+            assert!(backoff.may_poll(now));
+        }
+        backoff.polled(now, false);
+        assert!(!backoff.may_poll(now + pause - 1), "pause of {pause}");
+        assert!(backoff.may_poll(now + pause), "pause of {pause}");
+        now += pause;
+    }
+}
+
+#[test]
 fn an_outbox_refuses_what_is_too_much_until_it_is_carried() {
     let outbox = Outbox::default();
     let large = |number| Mail::Request {
