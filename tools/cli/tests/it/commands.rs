@@ -120,7 +120,7 @@ fn refusals_are_told_in_one_line() {
     assert!(line.contains("Expected seq 5, current seq is 0"), "{line}");
     let line = failed(&run(&["tail", "absent", "--url", &url]), 1);
     assert!(line.contains("session_not_found"), "{line}");
-    let line = failed(&run(&["create", "--url", "https://localhost"]), 1);
+    let line = failed(&run(&["create", "--url", "https://localhost"]), 64);
     assert!(line.contains("http://"), "{line}");
 }
 
