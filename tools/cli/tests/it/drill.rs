@@ -225,12 +225,9 @@ fn killed_at_random_the_server_loses_and_repeats_nothing() {
             .collect();
         let mut kills = 0;
         for round in 1..=KILLS {
-            let t = Instant::now();
             kills += kill_and_restart(&mut server, &mut random, round);
-            println!("restart {:?}", t.elapsed());
             drill.pause.store(true, Ordering::Relaxed);
             logs.check(&server.api(), &drill.ledger);
-            println!("check {:?}", t.elapsed());
             drill.pause.store(false, Ordering::Relaxed);
         }
         drill.stop.store(true, Ordering::Relaxed);
@@ -255,9 +252,7 @@ fn killed_at_random_the_server_loses_and_repeats_nothing() {
         );
     });
     // Once more from a clean end: a stop and a start change nothing.
-    let t = Instant::now();
     assert_eq!(server.terminate().code(), Some(0));
-    println!("stop {:?}", t.elapsed());
     server.run();
     logs.check(&server.api(), &drill.ledger);
 }

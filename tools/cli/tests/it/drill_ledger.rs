@@ -101,11 +101,6 @@ impl Logs {
         loop {
             let id = &self.ids[session];
             let page = api.get(&format!("/v1/sessions/{id}/events?cursor={cursor}&limit=1000"));
-            if page.status != 200 {
-                println!("HOLD {}", page.text());
-                std::fs::write("/tmp/hang/hold", api.address().port().to_string()).ok();
-                std::thread::sleep(std::time::Duration::from_secs(50));
-            }
             assert_eq!(page.status, 200, "{}", page.text());
             let (known, rest) = self.known(session, cursor, &page.body);
             let members: BTreeMap<String, &RawValue> =

@@ -192,7 +192,7 @@ impl Connection {
     }
 
     /// Says that nothing follows.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
     }
 
