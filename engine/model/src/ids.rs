@@ -143,7 +143,7 @@ impl Placement {
 
 /// FNV-1a with the finalizer of MurmurHash3: every stored session depends on it, so it must never
 /// change. The finalizer matters, since the low bits of plain FNV-1a follow the last byte.
-fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut state = 0xcbf2_9ce4_8422_2325_u64;
     for byte in bytes {
         state = (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
