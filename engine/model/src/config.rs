@@ -1,7 +1,8 @@
 //! The environment's variables become validated settings, once. The rules and names are the
 //! contract's, and a server for which one of them would promise something it cannot keep refuses to
-//! start: a cluster, an archive, the check of tokens.
+//! start: an archive, the check of tokens.
 
+mod cluster;
 mod parse;
 mod variables;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use crate::limits::{CONNECTIONS_DEFAULT, EVENT_STORE_BYTES_DEFAULT, GROUPS_DEFAULT, GROUPS_MAX};
 
+pub use cluster::{ClusterConfig, Discovery, Host, NodeEntry, Secret};
 pub use variables::*;
 
 /// The environment, or as much of it as the caller wants to be seen.
@@ -58,6 +60,8 @@ pub struct ServeConfig {
     pub auth: AuthMode,
     /// Where old events go.
     pub archive: ArchiveAdapter,
+    /// The nodes it works with.
+    pub cluster: ClusterConfig,
 }
 
 /// How the log is made durable. Neither weakens durability.
@@ -138,14 +142,15 @@ impl ServeConfig {
         for variable in VARIABLES {
             reader.check(variable)?;
         }
-        reader.refuse_clusters()?;
         let (auth, archive) = (reader.auth()?, reader.archive()?);
         let bind = reader.bind()?;
         let port = reader.bounded(&PORT, 1, u16::MAX)?.unwrap_or(PORT_DEFAULT);
         let groups = reader.bounded(&NUM_GROUPS, 1, GROUPS_MAX)?.unwrap_or(GROUPS_DEFAULT);
+        let ops_port = reader.ops_port(port)?;
+        let ports: Vec<u16> = [port].into_iter().chain(ops_port).collect();
         let config = ServeConfig {
             listen: SocketAddr::new(bind, port),
-            ops_listen: reader.ops_port(port)?.map(|port| SocketAddr::new(bind, port)),
+            ops_listen: ops_port.map(|port| SocketAddr::new(bind, port)),
             data_dir: reader.data_dir()?,
             groups,
             shards: reader.shards(groups)?,
@@ -169,6 +174,7 @@ impl ServeConfig {
             },
             auth,
             archive,
+            cluster: reader.cluster(bind, &ports)?,
         };
         Ok((config, reader.warnings()))
     }
@@ -211,31 +217,6 @@ impl<'a> Reader<'a> {
     fn word(&self, variable: &Variable, default: &'static str) -> Result<&'static str, Problem> {
         let Kind::Word(words) = variable.kind else { panic!("{} is a word", variable.name) };
         self.get(variable).map_or(Ok(default), |value| parse::word(variable, value, words))
-    }
-
-    /// One node cannot keep what a cluster's settings promise.
-    fn refuse_clusters(&self) -> Result<(), Problem> {
-        const ALONE: &str = "this server runs on one node and replicates nothing";
-        if self.get(&DNS_CLUSTER_QUERY).is_some() {
-            let name = DNS_CLUSTER_QUERY.name;
-            return Err(Problem::new(format!("{name} asks for a cluster, but {ALONE}; unset it")));
-        }
-        for variable in [CLUSTER_NODES, WRITE_NODE_IDS] {
-            let names = self.get(&variable).unwrap_or("").split(',');
-            let nodes = names.filter(|name| !name.trim().is_empty()).count();
-            if 1 < nodes {
-                let text = format!("{} names {nodes} nodes, but {ALONE}; unset it", variable.name);
-                return Err(Problem::new(text));
-            }
-        }
-        for variable in [WRITE_REPLICATION_FACTOR, ROUTING_REPLICATION_FACTOR] {
-            let copies = self.get(&variable).map_or(Ok(1), |v| parse::integer(&variable, v, 1))?;
-            if 1 < copies {
-                let text = format!("{} asks for {copies} copies, but {ALONE}", variable.name);
-                return Err(Problem::new(text));
-            }
-        }
-        Ok(())
     }
 
     fn auth(&self) -> Result<AuthMode, Problem> {

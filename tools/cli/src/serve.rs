@@ -98,6 +98,10 @@ fn serve_configured(
     if config.auth == AuthMode::None && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "whoever reaches this address may do everything");
     }
+    if !config.cluster.is_alone() {
+        let text = "this server cannot work with other nodes yet; configure it alone";
+        return Err(Failure::new(Fatal::Configuration, text));
+    }
     let timeout = Duration::from_millis(config.shutdown_timeout_ms);
     let guard = Guard::start(timeout)?;
     config.connections_max = connections_max(config.connections_max)?;

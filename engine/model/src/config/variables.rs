@@ -104,33 +104,42 @@ variables! {
         "Must be `none`, which lets everyone who reaches the port do everything; `jwt` is not there yet and stops the start.";
     ARCHIVE_ADAPTER "STARCITE_ARCHIVE_ADAPTER" "archive-adapter" Word(&["none", "s3", "postgres"]), "`none`" Used
         "Must be `none`, which keeps every event on this node; `s3` and `postgres` are not there yet and stop the start.";
-    CLUSTER_NODES "CLUSTER_NODES" "" Text, "none" Used
-        "Comma-separated names; more than one stops the start, since this server runs on one node.";
+    NODE_NAME "NODE_NAME" "node-name" Text, "that of `RELEASE_NODE`" Used
+        "This node's name in its cluster, with or without `@host`; it stays with the data directory.";
+    RELEASE_NODE "RELEASE_NODE" "" Text, "none" Used
+        "As `NODE_NAME`, where that is not set.";
+    CLUSTER_NODES "CLUSTER_NODES" "cluster-nodes" Text, "none" Used
+        "Comma-separated `name@host` or `name@host:port` of all nodes, this one included; the port is the peer port, an IPv6 host stands in brackets.";
+    PEER_PORT "STARCITE_PEER_PORT" "peer-port" Integer, "the port in this node's entry, else 4100" Used
+        "Port at which other nodes are listened for, and the port of entries that name none.";
+    PEER_BIND "STARCITE_PEER_BIND" "peer-bind" Text, "the address in this node's entry, else `STARCITE_BIND`" Used
+        "Address at which other nodes are listened for.";
+    WRITE_NODE_IDS "STARCITE_WRITE_NODE_IDS" "write-node-ids" Text, "all of `CLUSTER_NODES`" Used
+        "Comma-separated names, with or without `@host`, of the nodes that hold data; the others forward.";
+    WRITE_REPLICATION_FACTOR "STARCITE_WRITE_REPLICATION_FACTOR" "write-replication-factor" Integer, "3; 1 for a node alone" Used
+        "Nodes that hold each event; no more than there are nodes that hold data.";
+    ROUTING_REPLICATION_FACTOR "STARCITE_ROUTING_REPLICATION_FACTOR" "" Integer, "none" Used
+        "Used as `STARCITE_WRITE_REPLICATION_FACTOR` where that is not set.";
+    SECRET_KEY_BASE "SECRET_KEY_BASE" "" Text, "must be given to more than one node" Used
+        "What all nodes of a cluster know and nobody else, at least 16 bytes; with it they prove to each other who they are.";
     DNS_CLUSTER_QUERY "DNS_CLUSTER_QUERY" "" Text, "none" Used
-        "Stops the start, whatever `CLUSTER_NODES` says: this server runs on one node.";
-    WRITE_NODE_IDS "STARCITE_WRITE_NODE_IDS" "" Text, "none" Used
-        "Comma-separated names; more than one stops the start.";
-    WRITE_REPLICATION_FACTOR "STARCITE_WRITE_REPLICATION_FACTOR" "" Integer, "`1`" Used
-        "More than 1 stops the start: one node cannot keep more copies.";
-    ROUTING_REPLICATION_FACTOR "STARCITE_ROUTING_REPLICATION_FACTOR" "" Integer, "`1`" Used
-        "More than 1 stops the start: one node cannot keep more copies.";
+        "A name that stands for the addresses of all nodes, instead of `CLUSTER_NODES`; nodes are then called by base name, `@` and address, also in `STARCITE_WRITE_NODE_IDS`, which must be set.";
+    DNS_CLUSTER_NODE_BASENAME "DNS_CLUSTER_NODE_BASENAME" "" Text, "`starcite`" Used
+        "What the names of nodes found by `DNS_CLUSTER_QUERY` begin with.";
+    DNS_POLL_INTERVAL_MS "DNS_POLL_INTERVAL_MS" "" Integer, "`5000`" Used
+        "Milliseconds between two looks at what names of nodes stand for.";
     ARCHIVER_ENABLED "STARCITE_ARCHIVER_ENABLED" "" Boolean, "`false`" Used
         "A yes stops the start: there is no archive to write to yet.";
 
     PHX_SERVER "PHX_SERVER" "" Text, "none" Inert "`starcite serve` always serves.";
     PHX_HOST "PHX_HOST" "" Text, "none" Inert "No reply holds an absolute address.";
-    SECRET_KEY_BASE "SECRET_KEY_BASE" "" Text, "none" Inert "Nothing is signed.";
     MIGRATE_ON_BOOT "MIGRATE_ON_BOOT" "" Boolean, "none" Inert "There is no database.";
-    DNS_CLUSTER_NODE_BASENAME "DNS_CLUSTER_NODE_BASENAME" "" Text, "none" Inert "One node looks for no others.";
-    DNS_POLL_INTERVAL_MS "DNS_POLL_INTERVAL_MS" "" Integer, "none" Inert "One node looks for no others.";
-    NODE_NAME "NODE_NAME" "" Text, "none" Inert "A node's identity lies in its data directory.";
-    RELEASE_NODE "RELEASE_NODE" "" Text, "none" Inert "A node's identity lies in its data directory.";
-    RELEASE_NODE_BASENAME "RELEASE_NODE_BASENAME" "" Text, "none" Inert "A node's identity lies in its data directory.";
-    RELEASE_COOKIE "RELEASE_COOKIE" "" Text, "none" Inert "One node has no peers.";
-    RELEASE_DISTRIBUTION "RELEASE_DISTRIBUTION" "" Text, "none" Inert "One node has no peers.";
+    RELEASE_NODE_BASENAME "RELEASE_NODE_BASENAME" "" Text, "none" Inert "`NODE_NAME` names the node.";
+    RELEASE_COOKIE "RELEASE_COOKIE" "" Text, "none" Inert "Nodes know each other by `SECRET_KEY_BASE`.";
+    RELEASE_DISTRIBUTION "RELEASE_DISTRIBUTION" "" Text, "none" Inert "`CLUSTER_NODES` makes a cluster.";
     FLY_PRIVATE_IP "FLY_PRIVATE_IP" "" Text, "none" Inert "`STARCITE_BIND` names the address.";
-    ROUTE_LEADER_PROBE_ON_MISS "STARCITE_ROUTE_LEADER_PROBE_ON_MISS" "" Boolean, "none" Inert "One node leads every group.";
-    ROUTE_LEADER_CACHE_TTL_MS "STARCITE_ROUTE_LEADER_CACHE_TTL_MS" "" Integer, "none" Inert "One node leads every group.";
+    ROUTE_LEADER_PROBE_ON_MISS "STARCITE_ROUTE_LEADER_PROBE_ON_MISS" "" Boolean, "none" Inert "Any node knows who leads a group.";
+    ROUTE_LEADER_CACHE_TTL_MS "STARCITE_ROUTE_LEADER_CACHE_TTL_MS" "" Integer, "none" Inert "Any node knows who leads a group.";
     ROUTING_STORE_DIR "STARCITE_ROUTING_STORE_DIR" "" Text, "none" Inert "All lies in `STARCITE_DATA_DIR`.";
     RA_WAL_DATA_DIR "STARCITE_RA_WAL_DATA_DIR" "" Text, "none" Inert "All lies in `STARCITE_DATA_DIR`.";
     RA_WAL_WRITE_STRATEGY "STARCITE_RA_WAL_WRITE_STRATEGY" "" Text, "none" Inert "`STARCITE_LOG_SYNC` chooses; no choice weakens durability.";
@@ -172,7 +181,7 @@ variables! {
     PPROF_TIMEOUT_MS "STARCITE_PPROF_TIMEOUT_MS" "" Integer, "none" Inert "There is no profile to fetch.";
     PAYLOAD_PLANE "STARCITE_PAYLOAD_PLANE" "" Word(&["legacy", "dual_write"]), "none" Inert "There is one way to store payloads.";
     TAIL_SOURCE "STARCITE_TAIL_SOURCE" "" Word(&["legacy", "ets"]), "none" Inert "There is one source of tails.";
-    REDIS_HOST "REDIS_HOST" "" Text, "none" Inert "One node needs no bus.";
-    REDIS_PORT "REDIS_PORT" "" Text, "none" Inert "One node needs no bus.";
+    REDIS_HOST "REDIS_HOST" "" Text, "none" Inert "Nodes need no bus.";
+    REDIS_PORT "REDIS_PORT" "" Text, "none" Inert "Nodes need no bus.";
     SLOT_LOG_DIR "SLOT_LOG_DIR" "" Text, "none" Inert "All lies in `STARCITE_DATA_DIR`.";
 }

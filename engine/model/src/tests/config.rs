@@ -8,6 +8,8 @@ use crate::config::{
 };
 use crate::limits::{CONNECTIONS_DEFAULT, EVENT_STORE_BYTES_DEFAULT, GROUPS_DEFAULT};
 
+mod cluster;
+
 /// An environment that starts, and these variables.
 fn environment(variables: &[(&str, &str)]) -> Environment {
     let open = [("STARCITE_AUTH_MODE", "none")];
@@ -249,27 +251,6 @@ fn archives_are_refused() {
 }
 
 #[test]
-fn clusters_are_refused() {
-    for text in ["", " ", ",", " , ,", "a@h", "a@h, ,"] {
-        reads(&[("CLUSTER_NODES", text), ("STARCITE_WRITE_NODE_IDS", text)]);
-    }
-    refuses_with(&[("CLUSTER_NODES", "a@h,b@h")], &["CLUSTER_NODES names 2 nodes", "one node"]);
-    refuses_with(
-        &[("STARCITE_WRITE_NODE_IDS", "a,b,c")],
-        &["STARCITE_WRITE_NODE_IDS names 3 nodes"],
-    );
-    // The query wins over names, even over those that would be refused.
-    let both = [("DNS_CLUSTER_QUERY", "starcite.internal"), ("CLUSTER_NODES", "a@h,b@h")];
-    refuses_with(&both, &["DNS_CLUSTER_QUERY asks for a cluster"]);
-    refuses_with(&both[..1], &["DNS_CLUSTER_QUERY asks for a cluster"]);
-    reads(&[("DNS_CLUSTER_QUERY", "")]);
-    for name in ["STARCITE_WRITE_REPLICATION_FACTOR", "STARCITE_ROUTING_REPLICATION_FACTOR"] {
-        reads(&[(name, "1")]);
-        refuses_with(&[(name, "3")], &[name, "3 copies"]);
-    }
-}
-
-#[test]
 fn ports() {
     let config = reads(&[("PORT", "80"), ("STARCITE_BIND", "::1"), ("STARCITE_OPS_PORT", "81")]);
     assert_eq!(config.listen.to_string(), "[::1]:80");
@@ -313,11 +294,11 @@ fn shards_and_groups() {
 #[test]
 fn warns_of_what_has_no_effect_without_telling_values() {
     let secret = "hunter2";
-    let found = warnings(&[("SECRET_KEY_BASE", secret), ("STARCITE_S3_BUCKET", secret)]);
+    let found = warnings(&[("RELEASE_COOKIE", secret), ("STARCITE_S3_BUCKET", secret)]);
     assert_eq!(
         found,
         [
-            "SECRET_KEY_BASE has no effect: Nothing is signed.",
+            "RELEASE_COOKIE has no effect: Nodes know each other by `SECRET_KEY_BASE`.",
             "STARCITE_S3_BUCKET has no effect: There is no archive yet."
         ]
     );
