@@ -16,15 +16,17 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use model::config::{NUM_GROUPS, SHARDS};
+use model::cluster::NodeName;
+use model::config::{NODE_NAME, NUM_GROUPS, SHARDS};
 use model::error::Fatal;
 use model::ids::{Placement, ShardId};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::layout::{self, ShardDir};
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::{Founding, Manifest, ManifestError};
 
 const LOCK: &str = "lock";
 const MANIFEST: &str = "manifest";
@@ -77,23 +79,24 @@ impl fmt::Display for DataDirError {
 impl std::error::Error for DataDirError {}
 
 impl DataDir {
-    /// Takes hold of a directory, and makes it if there is nothing yet.
+    /// Takes hold of a node's directory, and makes it if there is nothing yet.
     ///
     /// # Errors
-    /// If another process holds it, if it was made with other counts, if it cannot be explained, or
+    /// If another process holds it, if it was made with other counts or for another node, if it cannot be explained, or
     /// if the operating system refuses.
-    pub fn open(path: &Path, wanted: Wanted) -> Result<DataDir, DataDirError> {
+    pub fn open(path: &Path, node: &NodeName, wanted: Wanted) -> Result<DataDir, DataDirError> {
         make_dirs(path).map_err(|error| refused("make", path, &error))?;
         let lock = lock(path)?;
         let manifest = match read_manifest(path)? {
             Some(manifest) => {
                 compare(path, &manifest, wanted)?;
+                belongs(path, &manifest, node)?;
                 all_shards_exist(path, &manifest)?;
                 manifest
             }
             None => {
                 nothing_is_there(path)?;
-                make(path, wanted).map_err(|error| refused("set up", path, &error))?
+                make(path, node, wanted).map_err(|error| refused("set up", path, &error))?
             }
         };
         Ok(DataDir { path: path.to_owned(), manifest, _lock: lock })
@@ -107,6 +110,22 @@ impl DataDir {
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Makes the directory part of a cluster, durably.
+    ///
+    /// # Errors
+    /// If the operating system refuses; the directory may then be part of it or not.
+    ///
+    /// # Panics
+    /// If it is part of one already, or the cluster has other groups.
+    pub fn join(&mut self, founding: Founding) -> Result<(), DataDirError> {
+        assert!(self.manifest.founding.is_none(), "a directory joins once");
+        let joined = Manifest { founding: Some(founding), ..self.manifest.clone() };
+        write_manifest(&self.path, &joined)
+            .map_err(|error| refused("write the manifest of", &self.path, &error))?;
+        self.manifest = joined;
+        Ok(())
     }
 }
 
@@ -192,6 +211,16 @@ fn compare(path: &Path, manifest: &Manifest, wanted: Wanted) -> Result<(), DataD
     Ok(())
 }
 
+/// Another node's name would make another member of what this one has promised.
+fn belongs(path: &Path, manifest: &Manifest, node: &NodeName) -> Result<(), DataDirError> {
+    if manifest.node == *node {
+        return Ok(());
+    }
+    let (path, owner, name) = (path.display(), &manifest.node, NODE_NAME.name);
+    let message = format!("{path} belongs to node {owner}, not {node}; set {name}={owner}");
+    Err(DataDirError { end: Fatal::Configuration, message })
+}
+
 fn all_shards_exist(path: &Path, manifest: &Manifest) -> Result<(), DataDirError> {
     let missing = (0..manifest.placement.shards())
         .map(|shard| ShardDir::new(path, ShardId(shard)))
@@ -247,26 +276,35 @@ fn holds_no_file(dir: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-fn make(path: &Path, wanted: Wanted) -> io::Result<Manifest> {
+fn make(path: &Path, node: &NodeName, wanted: Wanted) -> io::Result<Manifest> {
     let shards = wanted.shards.unwrap_or(wanted.shards_default.clamp(1, wanted.groups));
     let logs: io::Result<Vec<u64>> = (0..shards).map(|_| random()).collect();
+    // A clock before 1970 is as good as one that says 1970.
+    let made_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let manifest = Manifest {
-        cluster: random()?,
-        node: random()?,
+        node: node.clone(),
+        incarnation: u32::try_from(random()? >> 32).expect("the upper half").max(1),
+        made_at: u64::try_from(made_at.as_micros()).expect("five hundred thousand years"),
         placement: Placement::new(wanted.groups, shards),
         logs: logs?,
+        founding: None,
     };
     for shard in 0..shards {
         ShardDir::new(path, ShardId(shard)).create()?;
     }
+    write_manifest(path, &manifest)?;
+    Ok(manifest)
+}
+
+/// Puts a manifest in the place of the one before, if there is one, durably and at once.
+fn write_manifest(path: &Path, manifest: &Manifest) -> io::Result<()> {
     let temporary = path.join(MANIFEST_TEMPORARY);
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(manifest.encode().as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, path.join(MANIFEST))?;
-    layout::sync_dir(path)?;
-    Ok(manifest)
+    layout::sync_dir(path)
 }
 
 /// Any number but zero, which stands for "none" to people.

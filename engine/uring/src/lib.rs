@@ -38,7 +38,7 @@ pub use data_dir::{DataDir, DataDirError, Wanted};
 pub use driver::DRAIN;
 pub use gateway::{Gateway, Tail};
 pub use log_writer::LogWriter;
-pub use manifest::Manifest;
+pub use manifest::{FOUNDERS_MAX, Founding, Manifest};
 pub use ring::{LogError, Ring, SyncStrategy};
 pub use stop::{Readiness, Stopper};
 

@@ -3,16 +3,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use model::cluster::NodeName;
 use model::error::Fatal;
 use model::ids::{Placement, ShardId};
 
 use super::TempDir;
-use crate::data_dir::{DataDir, Wanted, read_manifest};
+use crate::data_dir::{DataDir, DataDirError, Wanted, read_manifest};
 use crate::layout::ShardDir;
+use crate::manifest::Founding;
 
 /// Where nothing is yet, two levels deep.
 fn data(temporary: &TempDir) -> PathBuf {
     temporary.path().join("a/b")
+}
+
+fn open(path: &Path, wanted: Wanted) -> Result<DataDir, DataDirError> {
+    DataDir::open(path, &node("a"), wanted)
+}
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
 }
 
 const ANY: Wanted = Wanted { groups: 8, shards: None, shards_default: 3 };
@@ -20,7 +30,7 @@ const ANY: Wanted = Wanted { groups: 8, shards: None, shards_default: 3 };
 /// The directory cannot be used, for a reason that ends the process like this and says this.
 #[track_caller]
 fn refuses(path: &Path, wanted: Wanted, end: Fatal, words: &str) {
-    let error = DataDir::open(path, wanted).expect_err("it is refused");
+    let error = open(path, wanted).expect_err("it is refused");
     assert_eq!(error.fatal(), end, "{error}");
     assert!(error.to_string().contains(words), "{error} lacks {words:?}");
     assert!(!error.to_string().contains('\n'), "one line");
@@ -30,17 +40,19 @@ fn refuses(path: &Path, wanted: Wanted, end: Fatal, words: &str) {
 fn makes_a_directory_once_and_finds_it_again() {
     let temporary = TempDir::new();
     let path = data(&temporary);
-    let made = DataDir::open(&path, ANY).unwrap().manifest().clone();
+    let made = open(&path, ANY).unwrap().manifest().clone();
     assert_eq!(made.placement, Placement::new(8, 3));
     assert_eq!(made.logs.len(), 3);
-    assert!(made.logs.iter().all(|log| *log != 0 && *log != made.cluster && *log != made.node));
-    let again = DataDir::open(&path, ANY).unwrap();
+    assert!(made.logs.iter().all(|log| *log != 0) && made.incarnation != 0);
+    assert_eq!((made.node.as_str(), &made.founding), ("a", &None));
+    assert_eq!(made.member().tag(), made.node.tag());
+    let again = open(&path, ANY).unwrap();
     assert_eq!(*again.manifest(), made, "nothing is made anew");
     assert_eq!(read_manifest(&path), Ok(Some(made.clone())), "also while it is held");
     drop(again);
     // Another number of cores changes nothing; the same number in words is no contradiction.
     for wanted in [Wanted { shards_default: 7, ..ANY }, Wanted { shards: Some(3), ..ANY }] {
-        assert_eq!(*DataDir::open(&path, wanted).unwrap().manifest(), made);
+        assert_eq!(*open(&path, wanted).unwrap().manifest(), made);
     }
 }
 
@@ -48,7 +60,7 @@ fn makes_a_directory_once_and_finds_it_again() {
 fn no_shard_is_without_a_group() {
     let temporary = TempDir::new();
     let wanted = Wanted { groups: 2, shards: None, shards_default: 64 };
-    let made = DataDir::open(&data(&temporary), wanted).unwrap();
+    let made = open(&data(&temporary), wanted).unwrap();
     assert_eq!(made.manifest().placement, Placement::new(2, 2));
 }
 
@@ -56,18 +68,18 @@ fn no_shard_is_without_a_group() {
 fn is_held_by_one_at_a_time() {
     let temporary = TempDir::new();
     let path = data(&temporary);
-    let held = DataDir::open(&path, ANY).unwrap();
+    let held = open(&path, ANY).unwrap();
     let holder = format!("held by process {}", std::process::id());
     refuses(&path, ANY, Fatal::DataDirectoryInUse, &holder);
     drop(held);
-    DataDir::open(&path, ANY).unwrap();
+    open(&path, ANY).unwrap();
 }
 
 #[test]
 fn counts_cannot_change() {
     let temporary = TempDir::new();
     let path = data(&temporary);
-    DataDir::open(&path, ANY).unwrap();
+    open(&path, ANY).unwrap();
     let groups = Wanted { groups: 16, ..ANY };
     refuses(&path, groups, Fatal::Configuration, "made with 8 groups, not 16");
     let shards = Wanted { shards: Some(2), ..ANY };
@@ -78,10 +90,10 @@ fn counts_cannot_change() {
 fn a_lost_manifest_is_not_made_anew() {
     let temporary = TempDir::new();
     let path = data(&temporary);
-    DataDir::open(&path, ANY).unwrap();
+    open(&path, ANY).unwrap();
     fs::remove_file(path.join("manifest")).unwrap();
     // No data yet: this is what a start leaves that was interrupted before the manifest.
-    DataDir::open(&path, ANY).unwrap();
+    open(&path, ANY).unwrap();
     for file in
         ["log/0000000000000001.log", "chunk-0000000000000001", "checkpoint-0000000000000001"]
     {
@@ -98,7 +110,7 @@ fn a_lost_manifest_is_not_made_anew() {
 fn a_damaged_manifest_is_not_made_anew() {
     let temporary = TempDir::new();
     let path = data(&temporary);
-    DataDir::open(&path, ANY).unwrap();
+    open(&path, ANY).unwrap();
     let file = path.join("manifest");
     let text = fs::read_to_string(&file).unwrap();
     for damaged in [text.replace("groups 8", "groups 9"), String::new(), text[..40].to_owned()] {
@@ -108,17 +120,19 @@ fn a_damaged_manifest_is_not_made_anew() {
     }
     fs::write(&file, [0xff; 64]).unwrap();
     refuses(&path, ANY, Fatal::Corruption, "manifest cannot be used");
-    fs::write(&file, text.replace("directory 1", "directory 9")).unwrap();
+    fs::write(&file, text.replace("directory 2", "directory 9")).unwrap();
     refuses(&path, ANY, Fatal::Configuration, "version 9");
+    fs::write(&file, text.replace("directory 2", "directory 1")).unwrap();
+    refuses(&path, ANY, Fatal::Configuration, "never released");
     fs::write(&file, text).unwrap();
-    DataDir::open(&path, ANY).unwrap();
+    open(&path, ANY).unwrap();
 }
 
 #[test]
 fn a_lost_shard_is_not_made_anew() {
     let temporary = TempDir::new();
     let path = data(&temporary);
-    DataDir::open(&path, ANY).unwrap();
+    open(&path, ANY).unwrap();
     fs::remove_dir_all(ShardDir::new(&path, ShardId(2)).path()).unwrap();
     refuses(&path, ANY, Fatal::Corruption, "is missing");
 }
@@ -131,7 +145,7 @@ fn foreign_directories_are_left_alone() {
     refuses(temporary.path(), ANY, Fatal::Configuration, "it holds letter");
     fs::remove_file(temporary.path().join("letter")).unwrap();
     fs::write(temporary.path().join("manifest.tmp"), b"half").unwrap();
-    DataDir::open(temporary.path(), ANY).unwrap();
+    open(temporary.path(), ANY).unwrap();
 }
 
 #[test]
@@ -142,4 +156,32 @@ fn says_what_the_operating_system_refuses() {
     refuses(&file.join("data"), ANY, Fatal::Failed, "cannot make");
     refuses(&file, ANY, Fatal::Failed, "cannot open");
     assert_eq!(read_manifest(temporary.path()), Ok(None));
+}
+
+#[test]
+fn becomes_part_of_a_cluster_once() {
+    let temporary = TempDir::new();
+    let path = data(&temporary);
+    let mut made = open(&path, ANY).unwrap();
+    let members = vec![made.manifest().member()];
+    let founding = Founding { cluster: 5, groups: 8, factor: 1, members };
+    made.join(founding.clone()).unwrap();
+    let joined = made.manifest().clone();
+    assert_eq!(joined.founding, Some(founding));
+    drop(made);
+    assert_eq!(*open(&path, ANY).unwrap().manifest(), joined, "it lasts");
+}
+
+#[test]
+fn stays_with_its_node() {
+    let temporary = TempDir::new();
+    let path = data(&temporary);
+    let made = open(&path, ANY).unwrap().manifest().clone();
+    let error = DataDir::open(&path, &node("b"), ANY).expect_err("another node's");
+    assert_eq!(error.fatal(), Fatal::Configuration);
+    let words = "belongs to node a, not b; set NODE_NAME=a";
+    assert!(error.to_string().ends_with(words), "{error}");
+    assert_eq!(*open(&path, ANY).unwrap().manifest(), made);
+    let other = data(&TempDir::new());
+    assert_ne!(open(&other, ANY).unwrap().manifest().member(), made.member(), "another life");
 }
