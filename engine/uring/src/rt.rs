@@ -18,7 +18,7 @@ use glommio::{
     ReactorErrorKind,
 };
 
-pub use crate::sockets::{TcpListener, TcpStream};
+pub use crate::sockets::{TcpListener, TcpStream, listen_blocking};
 
 use crate::hearts::Hearts;
 

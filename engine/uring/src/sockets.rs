@@ -2,14 +2,18 @@
 //! `reactor` if they would.
 
 use std::future::poll_fn;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_lite::{AsyncRead, AsyncWrite};
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
+};
 
 use crate::reactor::{Reactor, Registration};
 
@@ -30,15 +34,8 @@ impl TcpListener {
     /// # Errors
     /// Those of socket, bind and listen.
     pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::INET,
-            SocketAddr::V6(_) => AddressFamily::INET6,
-        };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-        set_socket_reuseport(&socket, true)?;
-        bind(&socket, &address)?;
-        listen(&socket, BACKLOG)?;
+        let socket = listening(address, flags)?;
         let registration = Reactor::here()?.watch(&socket)?;
         Ok(TcpListener { listener: socket.into(), registration })
     }
@@ -65,6 +62,30 @@ impl TcpListener {
     }
 }
 
+/// Listens on behalf of a node whose cores do not run yet: blocking, and so that the cores' own sockets
+/// may take the address over at once.
+///
+/// # Errors
+/// Those of socket, bind and listen.
+pub fn listen_blocking(address: SocketAddr) -> io::Result<net::TcpListener> {
+    Ok(listening(address, SocketFlags::CLOEXEC)?.into())
+}
+
+fn listening(address: SocketAddr, flags: SocketFlags) -> io::Result<OwnedFd> {
+    let socket = socket_with(family(address), SocketType::STREAM, flags, None)?;
+    set_socket_reuseport(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    }
+}
+
 /// A connection. One task may read it and one may write it at a time.
 #[derive(Debug)]
 pub struct TcpStream {
@@ -77,6 +98,39 @@ impl TcpStream {
     fn new(stream: net::TcpStream) -> io::Result<TcpStream> {
         let registration = Reactor::here()?.watch(&stream)?;
         Ok(TcpStream { stream, registration })
+    }
+
+    /// Connects to a listening socket. Must be called on an executor.
+    ///
+    /// # Errors
+    /// Those of socket and connect. A peer that cannot be reached may take minutes to be given up.
+    pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family(address), SocketType::STREAM, flags, None)?;
+        match connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stream = TcpStream::new(socket.into())?;
+        let connected = || match stream.stream.take_error()? {
+            Some(error) => Err(error),
+            None => match stream.stream.peer_addr() {
+                Err(error) if error.kind() == ErrorKind::NotConnected => {
+                    Err(ErrorKind::WouldBlock.into())
+                }
+                outcome => outcome.map(drop),
+            },
+        };
+        poll_fn(|cx| stream.registration.source().write.poll(cx, connected)).await?;
+        Ok(stream)
+    }
+
+    /// The other end.
+    ///
+    /// # Errors
+    /// Those of getpeername.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
     }
 
     /// Whether small writes leave at once.

@@ -265,3 +265,74 @@ fn each_of_many_connections_hears_what_was_meant_for_it() {
     served.unwrap();
     peers.join().unwrap();
 }
+
+#[test]
+fn connects_to_a_listener_and_hears_of_none() {
+    let served = rt::run(None, || async {
+        let listener = listen();
+        let address = listener.local_addr().unwrap();
+        rt::spawn_local(async move { echo(listener.accept().await.unwrap()).await });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let mut heard = [0; 5];
+        for word in [b"first", b"other"] {
+            stream.write_all(word).await.unwrap();
+            stream.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, word);
+        }
+        // A port that was free a moment ago, and where nobody listens.
+        let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = closed.local_addr().unwrap();
+        drop(closed);
+        let error = TcpStream::connect(address).await.expect_err("nobody listens");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+    served.unwrap();
+}
+
+#[test]
+fn a_slow_connection_can_be_given_up() {
+    // A listener whose queue is full answers nobody: its kernel drops what comes.
+    let full = socket_with_full_queue();
+    let served = rt::run(None, move || async move {
+        let address = full.0.local_addr().unwrap();
+        let connecting = TcpStream::connect(address);
+        assert!(rt::timeout(Duration::from_millis(100), connecting).await.is_none());
+        // The executor goes on.
+        echo_once().await;
+    });
+    served.unwrap();
+}
+
+/// A listener with room for one, which is taken.
+fn socket_with_full_queue() -> (std::net::TcpListener, Vec<Peer>) {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    listen(&socket, 0).unwrap();
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    let connect = || Peer::connect_timeout(&address, Duration::from_millis(50)).ok();
+    let peers = std::iter::from_fn(connect).collect();
+    (listener, peers)
+}
+
+async fn echo_once() {
+    let listener = listen();
+    let address = listener.local_addr().unwrap();
+    rt::spawn_local(async move { echo(listener.accept().await.unwrap()).await });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"word").await.unwrap();
+    stream.read_exact(&mut [0; 4]).await.unwrap();
+}
+
+#[test]
+fn cores_take_an_address_over_from_a_blocking_listener() {
+    let blocking = rt::listen_blocking((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = blocking.local_addr().unwrap();
+    let peer = Peer::connect(address).unwrap();
+    // The side that closes first keeps the address for a while.
+    drop(blocking.accept().unwrap());
+    drop((blocking, peer));
+    rt::run(None, move || async move { drop(TcpListener::bind(address).unwrap()) }).unwrap();
+}
