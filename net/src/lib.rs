@@ -31,6 +31,7 @@ mod members;
 mod meters;
 mod multipart;
 mod params;
+mod peer;
 mod problem;
 mod render;
 mod session;
@@ -47,6 +48,7 @@ use uring::Gateway;
 use uring::rt::{TcpListener, spawn_local};
 
 pub use exposition::{Exposition, ExpositionError};
+pub use peer::{Newcomer, meet};
 
 use http::Shared;
 use http::api::Face;

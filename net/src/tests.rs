@@ -6,6 +6,7 @@ mod follow;
 mod link;
 mod metric;
 mod params;
+mod peer;
 mod render;
 mod reply;
 mod rest;

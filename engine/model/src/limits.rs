@@ -79,6 +79,35 @@ pub const INPUTS_PER_TURN: usize = 1024;
 /// Messages in flight from one core to another.
 pub const MESH_SLOTS: usize = 4096;
 
+/// Largest body of a frame between nodes: the largest record, and what is said around it.
+pub const PEER_FRAME_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024 * 1024;
+/// The same before a node has proven that it knows the cluster's secret.
+pub const PEER_HANDSHAKE_BYTES_MAX: usize = 4096;
+/// Messages to one node that wait are sent together up to this many bytes: at ten gigabits a second
+/// they take a fifth of a millisecond, in which a heartbeat behind them waits.
+pub const PEER_BATCH_BYTES: usize = 256 * 1024;
+/// Messages that wait for one connection to another node; more are dropped.
+pub const PEER_QUEUE_MESSAGES: usize = 16 * 1024;
+/// Bytes of those: one of the largest, and as much again.
+pub const PEER_QUEUE_BYTES: usize = 2 * PEER_FRAME_BYTES_MAX;
+/// Bytes of other nodes' messages that wait for a shard's next turn; more are dropped.
+pub const PEER_BYTES_PER_SHARD: usize = 2 * PEER_FRAME_BYTES_MAX;
+/// Messages of other nodes that wait for a shard's next turn; more are dropped.
+pub const PEER_MESSAGES_PER_SHARD: usize = 64 * 1024;
+/// Connections of other nodes open at once in one core, those that are not proven yet included.
+pub const PEER_CONNECTIONS_MAX: usize = 1024;
+/// Seconds in which two nodes must have proven themselves to each other.
+pub const PEER_HANDSHAKE_SECONDS: u64 = 5;
+/// Milliseconds between two signs of life on a connection between nodes.
+pub const PEER_BEAT_MS: u64 = 1_000;
+/// Milliseconds of silence after which such a connection is given up, and of a socket that takes
+/// nothing.
+pub const PEER_SILENCE_MS: u64 = 4 * PEER_BEAT_MS;
+/// Milliseconds before a connection that broke is tried again; doubled with every try.
+pub const PEER_BACKOFF_MS_MIN: u64 = 50;
+/// The most that this becomes.
+pub const PEER_BACKOFF_MS_MAX: u64 = 2_000;
+
 /// Producers remembered per session; beyond it the one with the lowest seq is forgotten.
 pub const PRODUCERS_PER_SESSION: usize = 10_000;
 /// Bytes of the producers' names a session remembers, and likewise of its keys; beyond it those with
@@ -150,6 +179,9 @@ const _: () = assert!(
     REQUEST_BYTES_PER_SHARD as u64
         <= (SEGMENTS_MAX - SEGMENTS_PER_CHECKPOINT - 1) as u64 * SEGMENT_BYTES
 );
+const _: () = assert!(PEER_BATCH_BYTES < PEER_FRAME_BYTES_MAX);
+const _: () = assert!(PEER_FRAME_BYTES_MAX <= PEER_QUEUE_BYTES);
+const _: () = assert!(PEER_FRAME_BYTES_MAX <= PEER_BYTES_PER_SHARD);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 const _: () = assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
 const _: () = assert!(GROUPS_DEFAULT <= GROUPS_MAX);

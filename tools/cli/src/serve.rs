@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use model::config::{self, AuthMode, Environment, LogSync, ServeConfig};
@@ -10,7 +10,7 @@ use model::error::Fatal;
 use model::ids::ShardId;
 use model::limits::SEGMENT_BYTES;
 use model::metric::Metric;
-use net::Exposition;
+use net::{Exposition, Newcomer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shard::shard::{Options, Shard};
 use uring::{Cores, DataDir, Settings, SyncStrategy, Wanted, open};
@@ -107,9 +107,11 @@ fn serve_configured(
     config.connections_max = connections_max(config.connections_max)?;
     let cores = config.cores.unwrap_or_else(cores_default);
     let wanted = Wanted { groups: config.groups, shards: config.shards, shards_default: cores };
-    let data_dir = DataDir::open(&config.data_dir, wanted)?;
+    let mut data_dir = DataDir::open(&config.data_dir, &config.cluster.own, wanted)?;
     ports::await_free(config.listen)?;
     config.ops_listen.map_or(Ok(()), ports::await_free)?;
+    config.cluster.peer_listen.map_or(Ok(()), ports::await_free)?;
+    join_cluster(&mut data_dir, &config)?;
     // Before anything counts: what is counted earlier is lost.
     let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
     let exposition = exposition.map_err(Failure::failed)?;
@@ -135,6 +137,32 @@ fn serve_configured(
     node.join()?;
     tracing::info!("stopped");
     drop(data_dir);
+    Ok(())
+}
+
+/// Makes a new directory part of a cluster: its own, or the one that others know of.
+fn join_cluster(data_dir: &mut DataDir, config: &ServeConfig) -> Result<(), Failure> {
+    let manifest = data_dir.manifest();
+    if manifest.founding.is_some() {
+        return Ok(());
+    }
+    // A clock before 1970 is as good as one that says 1970.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let newcomer = Newcomer {
+        cluster: config.cluster.clone(),
+        groups: config.groups,
+        member: manifest.member(),
+        made_at: manifest.made_at,
+        started_at: u64::try_from(now.as_micros()).expect("five hundred thousand years"),
+    };
+    let founding = net::meet(&newcomer).map_err(Failure::failed)?;
+    tracing::info!(
+        cluster = format!("{:016x}", founding.cluster),
+        founder = founding.members.contains(&newcomer.member),
+        members = founding.members.len(),
+        "joined a cluster"
+    );
+    data_dir.join(founding)?;
     Ok(())
 }
 

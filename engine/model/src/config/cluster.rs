@@ -148,6 +148,16 @@ impl ClusterConfig {
         !self.write.contains(&self.own)
     }
 
+    /// Whether a node of this name may belong to the cluster: it is configured, or may be found.
+    pub fn knows(&self, name: &NodeName) -> bool {
+        let found = |discovery: &Discovery| {
+            let rest = name.as_str().strip_prefix(&*discovery.basename);
+            rest.is_some_and(|rest| rest.starts_with('@'))
+        };
+        self.nodes.iter().any(|node| node.name == *name)
+            || self.discovery.as_ref().is_some_and(found)
+    }
+
     /// The tags of the nodes that hold data, in the order of their names.
     pub fn write_tags(&self) -> Vec<NameTag> {
         self.write.iter().map(NodeName::tag).collect()

@@ -67,6 +67,8 @@ fn three_nodes() {
     assert_eq!(config.peer_listen.map(|at| at.to_string()).as_deref(), Some("10.0.0.2:4200"));
     assert!(!config.is_alone() && !config.is_router());
     assert_eq!(config.write_tags().len(), 3);
+    let knows = |name: &str| config.knows(&NodeName::new(name).unwrap());
+    assert!(knows("a") && knows("b") && !knows("d") && !knows("a@10.0.0.1"));
 }
 
 #[test]
@@ -286,6 +288,9 @@ fn names_found_by_a_query() {
     assert_eq!(found.host, Host::Address("10.0.0.9".parse().unwrap()));
     let router = cluster(&[query, write, ("NODE_NAME", "starcite@10.0.0.9")]);
     assert!(router.is_router() && router.nodes.len() == 4);
+    let knows = |name: &str| router.knows(&NodeName::new(name).unwrap());
+    assert!(knows("starcite@10.0.0.1") && knows("starcite@10.0.0.77"));
+    assert!(!knows("starcite") && !knows("starcit@10.0.0.1") && !knows("starcite2@10.0.0.1"));
     let base = ("DNS_CLUSTER_NODE_BASENAME", "log");
     let logs =
         [query, base, ("STARCITE_WRITE_NODE_IDS", "log@10.0.0.1"), ("NODE_NAME", "log@10.0.0.1")];
