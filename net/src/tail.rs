@@ -230,7 +230,7 @@ impl Session {
             }
             // The tail of a core that is gone.
             None => self.close(TailClosed::Stopping, RESTART),
-            Some(TailMessage::Opened | TailMessage::Refused(_)) => {
+            Some(TailMessage::Opened | TailMessage::Refused(_) | TailMessage::Elsewhere { .. }) => {
                 tracing::error!("a tail was opened twice");
                 self.close(TailClosed::Unreadable, UNREADABLE);
             }

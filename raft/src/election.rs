@@ -1,13 +1,29 @@
 //! Who leads: terms, votes, and when to stand.
+//!
+//! ```text
+//!              time is up            a quorum would        a quorum does
+//!   Follower ------------> PreCandidate ---------> Candidate ---------> Leader
+//!      ^  the leader asks ------------------------------^                 |
+//!      +---- a newer term, a leader, or for a leader: no quorum is heard--+
+//! ```
 
-use crate::message::{Body, HardState, Index, NodeId, Term};
+use crate::message::{Body, HardState, Index, Message, NodeId, Term};
 use crate::node::{Node, State};
 use crate::quorum;
 
-/// The votes a candidate has got. Its own is among them once it is durable, like everybody's.
+/// The votes a candidate has got. Its own is among them once it is durable, like everybody's; a
+/// pre-vote changes nothing and need not be.
 #[derive(Debug, Default)]
 pub(crate) struct Ballot {
     granted: Vec<NodeId>,
+}
+
+impl Ballot {
+    fn count(&mut self, voter: NodeId) {
+        if !self.granted.contains(&voter) {
+            self.granted.push(voter);
+        }
+    }
 }
 
 /// The randomness of election timeouts: splitmix64.
@@ -39,6 +55,31 @@ impl Jitter {
 }
 
 impl Node {
+    /// The leader's process is probably gone: what others say about a new one is listened to, and this
+    /// node stands within an election timeout. Does nothing on a leader or candidate.
+    pub fn suspect_leader(&mut self) {
+        self.wake();
+        // A lease is a promise to wait out the whole timeout.
+        if matches!(self.state, State::Follower) && !self.lease {
+            self.leader = None;
+            self.elapsed = 0;
+            self.timeout = 1 + self.jitter.below(self.election_ticks);
+            self.lose_asked();
+        }
+        self.check();
+    }
+
+    /// Stops leading at once and does not stand for two election timeouts: for a leader whose disk is
+    /// stuck. Does nothing on a node that does not lead.
+    pub fn step_down(&mut self) {
+        self.wake();
+        if matches!(self.state, State::Leader(_)) {
+            self.become_follower();
+            self.timeout += self.election_ticks;
+        }
+        self.check();
+    }
+
     /// Begins to wait anew, for a newly drawn time.
     pub(crate) fn restart_timer(&mut self) {
         self.elapsed = 0;
@@ -49,43 +90,134 @@ impl Node {
     pub(crate) fn enter_term(&mut self, term: Term) {
         self.begin_term(HardState { term, vote: None });
         if !matches!(self.state, State::Follower) {
-            self.state = State::Follower;
-            self.restart_timer();
+            self.become_follower();
         }
     }
 
-    /// `leader` leads the current term.
-    pub(crate) fn follow(&mut self, leader: NodeId) {
-        assert!(!matches!(self.state, State::Leader(_)), "a term has one leader");
-        assert!(self.leader.is_none_or(|known| known == leader), "a term has one leader");
+    /// A follower of nobody, in the current term.
+    pub(crate) fn become_follower(&mut self) {
+        if let State::Leader(leadership) = &mut self.state {
+            self.remembered = leadership.peers.iter().map(|peer| (peer.id, peer.matched)).collect();
+        }
+        self.end_leaders_reads();
+        self.state = State::Follower;
+        self.leader = None;
+        self.restart_timer();
+    }
+
+    /// `leader` leads the current term, says its message. Returns whether that can be: a term has one.
+    pub(crate) fn follow(&mut self, leader: NodeId) -> bool {
+        if matches!(self.state, State::Leader(_))
+            || self.leader.is_some_and(|known| known != leader)
+        {
+            return false;
+        }
         self.leader = Some(leader);
         self.state = State::Follower;
         self.restart_timer();
+        true
+    }
+
+    /// Whether this node leads, or has heard from its leader within an election timeout.
+    pub(crate) fn hears_leader(&self) -> bool {
+        match self.state {
+            State::Leader(_) => true,
+            _ => self.leader.is_some() && self.elapsed < self.election_ticks,
+        }
+    }
+
+    /// Whether this node may stand for election.
+    fn is_eligible(&self) -> bool {
+        self.log.membership().is_voter(self.id)
+            && self.trusts(self.log.last())
+            && self.restoring.is_none()
+    }
+
+    /// The time is up: asks whether a quorum would vote for this node, which disturbs nobody. It forgets
+    /// its leader, so that it grants the same question of others.
+    pub(crate) fn canvass(&mut self) {
+        self.restart_timer();
+        self.leader = None;
+        self.lose_asked();
+        if !self.is_eligible() {
+            self.state = State::Follower;
+            return;
+        }
+        let membership = std::sync::Arc::clone(self.log.membership());
+        if membership.is_ruled_by(self.id) {
+            return self.stand(false);
+        }
+        let mut ballot = Ballot::default();
+        ballot.count(self.id);
+        self.state = State::PreCandidate(ballot);
+        let (term, last) = (self.term().next(), self.log.last());
+        let own = self.id;
+        for voter in membership.electors().filter(|id| *id != own) {
+            let message = self.address(voter, Body::PreVoteRequest { last });
+            self.messages.push(Message { term, ..message });
+        }
     }
 
     /// Stands for election in a new term. The new term is written after all entries of the log, so that
     /// once it is durable so are they. Nothing is said before the own vote is durable: otherwise a
     /// crash could make this node stand in that term again, with a shorter log, and be elected by
     /// votes which were given to the longer one.
-    pub(crate) fn stand(&mut self) {
+    fn stand(&mut self, transferred: bool) {
         self.begin_term(HardState { term: self.term().next(), vote: Some(self.id) });
         self.state = State::Candidate(Ballot::default());
         self.restart_timer();
         let last = self.log.last();
-        for slot in 0..self.voters.len() {
-            let voter = self.voters[slot];
-            if voter != self.id {
-                self.promise(voter, Body::VoteRequest { last });
-            }
+        let membership = std::sync::Arc::clone(self.log.membership());
+        let own = self.id;
+        for voter in membership.electors().filter(|id| *id != own) {
+            self.promise(voter, Body::VoteRequest { last, transferred });
+        }
+    }
+
+    /// Would we vote for the sender in the term it names? Nothing changes here, whatever the answer.
+    pub(crate) fn on_pre_vote_request(&mut self, message: &Message, last: (Term, Index)) {
+        let granted = self.term() < message.term
+            && !self.hears_leader()
+            && self.log.last() <= last
+            && self.trusts(last);
+        let term = if granted { message.term } else { self.term() };
+        let reply = self.address(message.from, Body::PreVoteReply { granted });
+        self.messages.push(Message { term, ..reply });
+    }
+
+    /// Somebody would vote for us in the next term.
+    pub(crate) fn on_pre_vote(&mut self, message: &Message) {
+        let asked = self.term().next();
+        let State::PreCandidate(ballot) = &mut self.state else { return };
+        if message.term != asked {
+            return;
+        }
+        ballot.count(message.from);
+        let granted = &ballot.granted;
+        if quorum::agrees(self.log.membership(), |id| granted.contains(&id)) {
+            self.stand(false);
+        }
+    }
+
+    /// The leader wants this node to lead instead.
+    pub(crate) fn on_timeout_now(&mut self, from: NodeId) {
+        if self.leader == Some(from) && self.is_eligible() {
+            self.lose_asked();
+            self.leader = None;
+            self.stand(true);
         }
     }
 
     pub(crate) fn on_vote_request(&mut self, candidate: NodeId, last: (Term, Index)) {
         let is_free = self.hard.accepted.vote.is_none_or(|vote| vote == candidate);
-        let granted = is_free && self.log.last() <= last;
+        let granted = is_free && self.log.last() <= last && self.trusts(last);
         if granted {
-            assert!(matches!(self.state, State::Follower), "others have voted for themselves");
+            assert!(
+                matches!(self.state, State::Follower | State::PreCandidate(_)),
+                "others have voted for themselves"
+            );
             self.hard.accepted.vote = Some(candidate);
+            self.state = State::Follower;
             self.restart_timer();
         }
         self.promise(candidate, Body::VoteReply { granted });
@@ -110,12 +242,11 @@ impl Node {
             return;
         };
         assert!(self.hard.accepted.vote == Some(self.id), "a candidate votes for itself");
-        if !ballot.granted.contains(&voter) {
-            ballot.granted.push(voter);
-        }
+        ballot.count(voter);
         // Peers are asked only when the own vote is durable, but a quorum could be reached without it.
         let granted = &ballot.granted;
-        if self.hard.is_durable() && quorum::agrees(&self.voters, |id| granted.contains(&id)) {
+        let elected = quorum::agrees(self.log.membership(), |id| granted.contains(&id));
+        if elected && self.hard.is_durable() {
             self.lead();
         }
     }
@@ -127,5 +258,6 @@ impl Node {
         self.hard.accepted = hard_state;
         self.leader = None;
         self.promises.clear();
+        self.lose_asked();
     }
 }

@@ -5,12 +5,17 @@ use crate::node::Node;
 
 impl Node {
     /// The leader of the current term hands over entries that continue `previous`.
-    pub(crate) fn on_append(&mut self, previous: (Term, Index), entries: Vec<Entry>, known: Index) {
+    pub(crate) fn on_append(
+        &mut self,
+        (previous, entries): ((Term, Index), Vec<Entry>),
+        known: Index,
+        round: u64,
+    ) {
         let leader = self.leader.expect("an append comes from the leader");
         let floor = self.log.floor().1;
         // What is below the floor has left memory, but was committed: it agrees.
         if floor <= previous.1 && self.log.term_at(previous.1) != Some(previous.0) {
-            self.reject(leader, previous);
+            self.reject(leader, previous, round);
             return;
         }
         let matched = entries.last().map_or(previous.1, |entry| entry.index);
@@ -18,12 +23,21 @@ impl Node {
         assert!(matched <= self.log.last().1, "all that was sent is here");
         // Beyond `matched` our log may hold what the leader does not.
         self.log.commit(known.min(matched));
-        self.promise_with_log(leader, Body::AppendAccepted { matched }, matched);
+        self.promise_with_log(leader, Body::AppendAccepted { matched, round }, matched);
+        self.mend(matched, known);
     }
 
     /// Refuses an append, and says where to try next.
-    pub(crate) fn reject(&mut self, from: NodeId, previous: (Term, Index)) {
+    pub(crate) fn reject(&mut self, from: NodeId, previous: (Term, Index), round: u64) {
         let hint = self.log.last_agreeable(previous);
-        self.promise(from, Body::AppendRejected { previous: previous.1, hint });
+        self.promise(from, Body::AppendRejected { previous: previous.1, hint, round });
+    }
+
+    /// The leader has nothing to do. Whoever has all it has may let time stand still.
+    pub(crate) fn on_rest(&mut self, last: (Term, Index)) {
+        if self.log.last() == last && self.log.durable() == last.1 && self.doubt.is_none() {
+            self.log.commit(last.1);
+            self.quiet = self.asked.is_empty();
+        }
     }
 }

@@ -13,6 +13,10 @@ impl Node {
             assert!(promise.message.term == self.term(), "promises are of the current term");
             assert!(promise.needs <= self.log.last().1, "what is promised is here");
         }
+        if self.quiet {
+            assert!(!matches!(self.state, State::Candidate(_)), "who stands does not rest");
+            assert!(self.asked.is_empty(), "who waits for an answer does not rest");
+        }
     }
 
     fn check_marks(&self) {
@@ -25,6 +29,7 @@ impl Node {
         assert!(log.handed() <= log.committed(), "what was handed out is committed");
         assert!(log.handed() <= log.submitted(), "what was handed out is on its way to disk");
         assert!(log.committed() <= log.last().1, "what is committed is here");
+        assert!(log.membership_since() <= log.last().1, "members are named within the log");
     }
 
     fn check_hard_state(&self) {
@@ -39,18 +44,21 @@ impl Node {
         let log = &self.log;
         match &self.state {
             State::Follower => assert!(self.leader != Some(self.id), "a follower does not lead"),
+            State::PreCandidate(_) => assert!(self.leader.is_none(), "who asks knows no leader"),
             State::Candidate(_) => {
                 assert!(self.leader.is_none(), "a candidate knows no leader");
                 assert!(hard.accepted.vote == Some(self.id), "a candidate votes for itself");
             }
-            State::Leader(peers) => {
+            State::Leader(leadership) => {
                 assert!(self.leader == Some(self.id), "a leader knows that it leads");
                 assert!(hard.durable == hard.accepted, "a leader's term and vote are durable");
                 assert!(hard.accepted.vote == Some(self.id), "a leader voted for itself");
                 assert!(log.last().0 == hard.accepted.term, "a leader's log ends in its term");
-                for peer in peers {
+                assert!(self.restoring.is_none(), "a leader takes over nobody's state");
+                for peer in &leadership.peers {
                     assert!(peer.matched < peer.next, "what it acknowledged is not sent again");
                     assert!(peer.next <= log.last().1.next(), "what is sent exists");
+                    assert!(log.membership().is_member(peer.id), "a leader looks after members");
                 }
             }
         }

@@ -87,18 +87,27 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
+mod doubt;
 mod election;
 mod follower;
 mod invariants;
 mod leader;
 mod log;
+mod membership;
 mod message;
 mod node;
+mod progress;
 mod quorum;
+mod read;
 mod ready;
+mod status;
 #[cfg(test)]
 mod tests;
 
-pub use message::{Body, Entry, HardState, Index, Message, NodeId, Term};
-pub use node::{Config, Node, NotLeader, Restored, Role, Status};
-pub use ready::{Ready, Receipt};
+pub use membership::Membership;
+pub use message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
+pub use node::{Config, Node, Restored};
+pub use progress::{PeerState, PeerStatus};
+pub use ready::{Read, Ready, Receipt};
+pub use status::{ChangeRefused, NotLeader, Role, Status, TransferRefused};

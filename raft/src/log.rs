@@ -10,8 +10,10 @@
 //! own disk has it: then `durable < applied`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::message::{Entry, Index, Term};
+use crate::membership::{Members, Membership};
+use crate::message::{Content, Entry, Index, Snapshot, Term};
 
 /// Room for this many entries is never given back.
 const CAPACITY_KEPT: usize = 16;
@@ -22,6 +24,8 @@ pub(crate) struct Log {
     floor: (Term, Index),
     /// Entries `(floor, last]`, without a hole, with terms that never fall.
     entries: VecDeque<Entry>,
+    /// Who belongs to the group along it.
+    members: Members,
     submitted: Index,
     durable: Index,
     committed: Index,
@@ -31,22 +35,41 @@ pub(crate) struct Log {
 
 impl Log {
     /// A log read back from disk: all of it is durable, and what is up to the floor is applied.
-    pub(crate) fn new(floor: (Term, Index), entries: Vec<Entry>) -> Log {
+    pub(crate) fn new(snapshot: Snapshot, entries: Vec<Entry>) -> Log {
+        let floor = snapshot.last;
+        let mut members = Members::new(floor.1, snapshot.membership);
         let mut last = floor;
         for entry in &entries {
             assert!(entry.index == last.1.next(), "entries continue without a hole");
             assert!(last.0 <= entry.term, "terms never fall along a log");
             last = entry.position();
+            note(&mut members, entry);
         }
         Log {
             floor,
             entries: entries.into(),
+            members,
             submitted: last.1,
             durable: last.1,
             committed: floor.1,
             handed: floor.1,
             applied: floor.1,
         }
+    }
+
+    /// The members that count: those named last, committed or not.
+    pub(crate) fn membership(&self) -> &Arc<Membership> {
+        self.members.current()
+    }
+
+    /// Where those were named.
+    pub(crate) fn membership_since(&self) -> Index {
+        self.members.since()
+    }
+
+    /// The members as of what is applied.
+    pub(crate) fn membership_applied(&self) -> &Arc<Membership> {
+        self.members.at(self.applied)
     }
 
     /// The last entry, or the floor if there is none.
@@ -110,6 +133,7 @@ impl Log {
         let last = self.last();
         assert!(entry.index == last.1.next(), "an entry continues the log");
         assert!(last.0 <= entry.term, "terms never fall along a log");
+        note(&mut self.members, &entry);
         self.entries.push_back(entry);
     }
 
@@ -137,6 +161,7 @@ impl Log {
         assert!(self.committed < from, "what is committed stays");
         let kept = self.slot_after(from).checked_sub(1).expect("truncated above the floor");
         self.entries.truncate(kept);
+        self.members.truncate(from);
         let last = self.last().1;
         self.submitted = self.submitted.min(last);
         self.durable = self.durable.min(last);
@@ -151,7 +176,7 @@ impl Log {
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
             let is_first = entry.index == first;
-            bytes += size_of::<Entry>() + entry.payload.len();
+            bytes += entry.bytes();
             is_first || bytes <= bytes_max
         };
         self.entries.range(start..).take_while(fits).cloned().collect()
@@ -202,6 +227,30 @@ impl Log {
         self.applied = index;
     }
 
+    /// The log restarts behind a state that was taken over: everything up to `last` is applied. What is
+    /// behind stays if it belongs to the same history.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
+        let place = snapshot.last;
+        assert!(self.committed < place.1, "what is committed here is not taken over");
+        let continues = self.term_at(place.1) == Some(place.0);
+        let kept = if continues { self.slot_after(place.1) } else { self.entries.len() };
+        self.entries.drain(..kept);
+        if !continues {
+            self.submitted = place.1;
+            self.durable = place.1;
+        }
+        self.floor = place;
+        self.submitted = self.submitted.max(place.1);
+        self.durable = self.durable.max(place.1);
+        self.committed = place.1;
+        self.handed = place.1;
+        self.applied = place.1;
+        self.members = Members::new(place.1, Arc::clone(&snapshot.membership));
+        for entry in &self.entries {
+            note(&mut self.members, entry);
+        }
+    }
+
     /// Lets go of entries up to `index`, but of none that the disk has not reported yet.
     pub(crate) fn compact(&mut self, index: Index) {
         assert!(index <= self.applied, "only what is applied may leave");
@@ -210,6 +259,7 @@ impl Log {
             let gone = self.slot_after(floor);
             self.floor = self.entries[gone - 1].position();
             self.entries.drain(..gone);
+            self.members.compact(floor);
             // What a burst took goes back, since most logs are idle most of the time; a little stays,
             // so that a log which is emptied after every write does not take it anew each time.
             let room = (self.entries.len() * 2).max(CAPACITY_KEPT);
@@ -235,5 +285,12 @@ impl Log {
     fn slot_after(&self, index: Index) -> usize {
         let slot = usize::try_from(index.0.saturating_sub(self.floor.1.0)).unwrap_or(usize::MAX);
         slot.min(self.entries.len())
+    }
+}
+
+/// Remembers whom an entry makes a member.
+fn note(members: &mut Members, entry: &Entry) {
+    if let Content::Membership(membership) = &entry.content {
+        members.push(entry.index, Arc::clone(membership));
     }
 }

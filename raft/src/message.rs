@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::membership::Membership;
+
 /// A period with at most one leader. Term 0 is before the first election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Term(pub u64);
@@ -37,7 +39,8 @@ impl fmt::Display for Index {
     }
 }
 
-/// A member of the group.
+/// A member of the group, for as long as it remembers what it promised. A node that has lost its disk
+/// comes back under another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
 
@@ -47,22 +50,44 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// One entry of the log. Clones share the payload.
+/// What an entry holds. Clones share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing: a leader begins its term with it.
+    Begin,
+    /// What was proposed, never looked at here.
+    Command(Arc<[u8]>),
+    /// The members from here on.
+    Membership(Arc<Membership>),
+}
+
+/// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The term of the leader that made it.
     pub term: Term,
     /// Its place.
     pub index: Index,
-    /// What was proposed, never looked at here. Empty in the entry a new leader begins its term
-    /// with, and only there.
-    pub payload: Arc<[u8]>,
+    /// What it holds.
+    pub content: Content,
 }
 
 impl Entry {
     /// Term and place: two logs that agree on these agree on everything up to here.
     pub fn position(&self) -> (Term, Index) {
         (self.term, self.index)
+    }
+
+    /// Roughly what it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Begin => 0,
+            Content::Command(payload) => payload.len(),
+            Content::Membership(membership) => {
+                membership.members().count() * size_of::<NodeId>() + size_of::<Membership>()
+            }
+        };
+        size_of::<Entry>() + content
     }
 }
 
@@ -75,6 +100,15 @@ pub struct HardState {
     pub vote: Option<NodeId>,
 }
 
+/// The head of a snapshot: what state it stands for. The state itself is the driver's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last entry whose effect it holds.
+    pub last: (Term, Index),
+    /// The members as of that entry.
+    pub membership: Arc<Membership>,
+}
+
 /// A message from one node to another. May be lost, doubled, delayed and reordered at will.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -82,7 +116,7 @@ pub struct Message {
     pub from: NodeId,
     /// The receiver.
     pub to: NodeId,
-    /// The sender's term.
+    /// The sender's term, but for pre-votes.
     pub term: Term,
     /// What it says.
     pub body: Body,
@@ -91,10 +125,23 @@ pub struct Message {
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
+    /// Would you vote for me in the term this message carries? Nobody enters that term for it (thesis,
+    /// 9.6).
+    PreVoteRequest {
+        /// The last entry of the asker's log.
+        last: (Term, Index),
+    },
+    /// The answer to it. Carries the term that was asked for if granted, else the sender's own.
+    PreVoteReply {
+        /// Whether the sender would.
+        granted: bool,
+    },
     /// A candidate asks for a vote (RequestVote of the paper).
     VoteRequest {
         /// The last entry of the candidate's log.
         last: (Term, Index),
+        /// Whether the leader itself has asked the candidate to stand.
+        transferred: bool,
     },
     /// The answer to it.
     VoteReply {
@@ -109,11 +156,15 @@ pub enum Body {
         entries: Vec<Entry>,
         /// The leader's commit index.
         committed: Index,
+        /// Comes back in the answer: whoever has answered a round knew this leader after it began.
+        round: u64,
     },
     /// The follower's log agrees with the leader's up to `matched`, and is durable up to there.
     AppendAccepted {
         /// The last entry the append spoke of.
         matched: Index,
+        /// The append's.
+        round: u64,
     },
     /// The follower has no entry `previous`, or one of another term.
     AppendRejected {
@@ -121,20 +172,78 @@ pub enum Body {
         previous: Index,
         /// The last place where the follower may agree with the leader, with the term it holds there.
         hint: (Term, Index),
+        /// The append's.
+        round: u64,
+    },
+    /// The leader has nothing to do: its log ends here, all of it is committed. Who has the same may
+    /// rest.
+    Rest {
+        /// The last entry of the leader's log.
+        last: (Term, Index),
+    },
+    /// A follower asks the leader how far it must have applied to answer a read.
+    ReadRequest {
+        /// Comes back in the answer.
+        context: u64,
+    },
+    /// The answer to it.
+    ReadReply {
+        /// The request's.
+        context: u64,
+        /// The index, or that there is none to be had.
+        index: Option<Index>,
+    },
+    /// The leader wants the receiver to stand for election at once (thesis, 3.10).
+    TimeoutNow,
+    /// A node that may have lost the end of its log asks what others remember of it.
+    Doubt {
+        /// The last entry it has.
+        last: (Term, Index),
+    },
+    /// The answer to it.
+    DoubtReply {
+        /// The highest index the sender has seen the asker acknowledge; 0 if none.
+        remembered: Index,
+        /// The last entry of the sender's log.
+        last: (Term, Index),
     },
 }
 
 impl Message {
+    /// Roughly what it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let entries = match &self.body {
+            Body::Append { entries, .. } => entries.iter().map(Entry::bytes).sum(),
+            _ => 0,
+        };
+        size_of::<Message>() + entries
+    }
+
     /// Whether a correct peer could have sent this. Others are not worth an answer.
     pub(crate) fn is_well_formed(&self) -> bool {
         match &self.body {
-            Body::VoteRequest { last } => last.0 < self.term,
-            Body::VoteReply { .. } | Body::AppendAccepted { .. } => true,
-            Body::AppendRejected { previous, hint } => hint.1 <= *previous,
+            Body::PreVoteRequest { last } | Body::VoteRequest { last, .. } => last.0 < self.term,
+            Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::AppendAccepted { .. }
+            | Body::ReadRequest { .. }
+            | Body::ReadReply { .. }
+            | Body::TimeoutNow
+            | Body::Doubt { .. }
+            | Body::DoubtReply { .. } => true,
+            Body::Rest { last } => last.0 <= self.term,
+            Body::AppendRejected { previous, hint, .. } => hint.1 <= *previous,
             Body::Append { previous, entries, .. } => {
                 let mut last = *previous;
                 for entry in entries {
-                    if entry.index.0.checked_sub(1) != Some(last.1.0) || entry.term < last.0 {
+                    let follows = entry.index.0.checked_sub(1) == Some(last.1.0)
+                        && last.0 <= entry.term
+                        && entry.index.0 < u64::MAX;
+                    let sound = match &entry.content {
+                        Content::Membership(membership) => membership.is_sound(),
+                        Content::Begin | Content::Command(_) => true,
+                    };
+                    if !follows || !sound {
                         return false;
                     }
                     last = entry.position();

@@ -1,14 +1,17 @@
 //! The face of a node: its state, and who handles what.
 
-use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 
+use crate::doubt::Doubt;
 use crate::election::{Ballot, Jitter};
-use crate::leader::{APPEND_BYTES_MAX, Progress};
+use crate::leader::Leadership;
 use crate::log::Log;
-use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Term};
-use crate::ready::{HardMarks, Promise};
+use crate::membership::Membership;
+use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
+use crate::progress::PeerStatus;
+use crate::read::{Asked, READS_MAX};
+use crate::ready::{HardMarks, Promise, Read, Restoring};
+use crate::status::{NotLeader, Role, Status};
 
 /// The most terms a message may be ahead of its receiver: 50 days of an election every millisecond.
 /// Without it one absurd message could use up all the terms there are.
@@ -19,85 +22,62 @@ const TERMS_AHEAD_MAX: u64 = 1 << 32;
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// All that vote, this node among them, each once.
-    pub voters: Vec<NodeId>,
-    /// A follower that hears nothing campaigns after a random number of ticks from here up to twice
-    /// this, not included. More than `heartbeat_ticks`.
+    /// A follower that hears nothing stands for election after a random number of ticks from here up to
+    /// twice this, not included; a leader that hears no quorum for this long steps down. More than
+    /// `heartbeat_ticks`.
     pub election_ticks: u32,
     /// A leader speaks at least this often. At least 1.
     pub heartbeat_ticks: u32,
-    /// Where that randomness comes from. Nodes may share it: each mixes in its id.
+    /// A leader with nothing to do tells its followers to rest after so many ticks; 0 for never.
+    pub quiet_ticks: u32,
+    /// Where the randomness of elections comes from. Nodes may share it: each mixes in its id.
     pub seed: u64,
+    /// Appends with entries under way to one follower, at most. At least 1.
+    pub inflight_max: usize,
+    /// The most bytes of entries in one append, unless a single one is longer.
+    pub append_bytes_max: usize,
+    /// Whether a leader answers reads without a round while a quorum has heard from it within an
+    /// election timeout. Safe only if no two clocks of the group differ in speed by more than one tick
+    /// in an election timeout; then all nodes must be told the same.
+    pub lease: bool,
 }
 
 /// What a node had made durable before it stopped.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Restored {
     /// The last one that became durable.
     pub hard_state: HardState,
-    /// The last entry whose effect the state machine starts with; the log begins after it.
-    pub snapshot: (Term, Index),
+    /// What the state machine starts with; the log begins after it.
+    pub snapshot: Snapshot,
     /// The log from there on, without a hole.
     pub entries: Vec<Entry>,
+    /// Whether the end of the log may be missing: something was being written when the node stopped and
+    /// cannot be read. Then it asks the others before it votes.
+    pub doubtful: bool,
 }
 
-/// A proposal came to a node that does not lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotLeader {
-    /// Who leads, if this node knows.
-    pub leader: Option<NodeId>,
-}
-
-impl fmt::Display for NotLeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.leader {
-            Some(leader) => write!(f, "node {leader} leads"),
-            None => f.write_str("no leader is known"),
+impl Restored {
+    /// A node that has nothing yet, in a group that begins with these members.
+    pub fn fresh(membership: Arc<Membership>) -> Restored {
+        Restored {
+            hard_state: HardState::default(),
+            snapshot: Snapshot { last: (Term(0), Index(0)), membership },
+            entries: Vec::new(),
+            doubtful: false,
         }
     }
-}
-
-impl Error for NotLeader {}
-
-/// What a node is in its group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Listens to a leader, or waits for one.
-    Follower,
-    /// Stands for election.
-    Candidate,
-    /// Leads its term.
-    Leader,
-}
-
-/// How a node is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// What it is.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// Who leads that term, if known.
-    pub leader: Option<NodeId>,
-    /// The end of its log.
-    pub last: Index,
-    /// Its log is durable up to here.
-    pub durable: Index,
-    /// What is known to be durable on a quorum.
-    pub committed: Index,
-    /// What its state machine has applied.
-    pub applied: Index,
-    /// The first index it keeps in memory; one more than `last` if it keeps none.
-    pub first: Index,
 }
 
 /// One member of a group. See the crate's documentation for how to drive it.
 #[derive(Debug)]
 pub struct Node {
     pub(crate) id: NodeId,
-    pub(crate) voters: Box<[NodeId]>,
     pub(crate) election_ticks: u32,
-    heartbeat_ticks: u32,
+    pub(crate) heartbeat_ticks: u32,
+    pub(crate) quiet_ticks: u32,
+    pub(crate) in_flight_max: usize,
+    pub(crate) append_bytes_max: usize,
+    pub(crate) lease: bool,
     pub(crate) jitter: Jitter,
     pub(crate) hard: HardMarks,
     /// Invariant: whoever leads the current term; ourselves exactly if `state` is `Leader`.
@@ -105,11 +85,21 @@ pub struct Node {
     pub(crate) state: State,
     /// Ticks since the last heartbeat if we lead, else since the last sign of life of a leader.
     pub(crate) elapsed: u32,
-    /// How many of those until we campaign.
+    /// How many of those until we stand.
     pub(crate) timeout: u32,
+    /// Whether time stands still: the group has nothing to do.
+    pub(crate) quiet: bool,
     pub(crate) log: Log,
-    /// The most bytes of entries in one append; tests make it smaller.
-    pub(crate) append_bytes_max: usize,
+    /// A state that was taken over and is on its way to disk.
+    pub(crate) restoring: Option<Box<Restoring>>,
+    /// Whether we may have lost what we acknowledged.
+    pub(crate) doubt: Option<Box<Doubt>>,
+    /// What others acknowledged to us when we led last.
+    pub(crate) remembered: Box<[(NodeId, Index)]>,
+    /// Reads the leader was asked about.
+    pub(crate) asked: Vec<Asked>,
+    /// Reads that have ended.
+    pub(crate) reads: Vec<Read>,
     /// May leave at once.
     pub(crate) messages: Vec<Message>,
     /// Leave when durable. Invariant: all of the current term.
@@ -120,9 +110,10 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) enum State {
     Follower,
+    /// Asks whether it would be elected.
+    PreCandidate(Ballot),
     Candidate(Ballot),
-    /// One for each other voter.
-    Leader(Box<[Progress]>),
+    Leader(Box<Leadership>),
 }
 
 impl Node {
@@ -132,51 +123,69 @@ impl Node {
     /// If the configuration or the restored state cannot be: `Config` and `Restored` say how they
     /// must be.
     pub fn new(config: Config, restored: Restored) -> Node {
-        let Config { id, mut voters, election_ticks, heartbeat_ticks, seed } = config;
-        voters.sort_unstable();
-        assert!(voters.is_sorted_by(|a, b| a < b), "each voter once");
-        assert!(voters.binary_search(&id).is_ok(), "a node is one of the voters");
+        let Config { id, election_ticks, heartbeat_ticks, quiet_ticks, seed, .. } = config;
         assert!(1 <= heartbeat_ticks, "a leader speaks now and then");
         assert!(heartbeat_ticks < election_ticks, "followers hear from a leader before they stand");
+        assert!(1 <= config.inflight_max, "something can be under way");
         let log = Log::new(restored.snapshot, restored.entries);
         assert!(log.last().0 <= restored.hard_state.term, "no entry is newer than the term");
         let mut node = Node {
             id,
-            voters: voters.into(),
             election_ticks,
             heartbeat_ticks,
+            quiet_ticks,
+            in_flight_max: config.inflight_max,
+            append_bytes_max: config.append_bytes_max,
+            lease: config.lease,
             jitter: Jitter::new(seed, id),
             hard: HardMarks::new(restored.hard_state),
             leader: None,
             state: State::Follower,
             elapsed: 0,
             timeout: 0,
+            quiet: false,
             log,
-            append_bytes_max: APPEND_BYTES_MAX,
+            restoring: None,
+            doubt: None,
+            remembered: Box::default(),
+            asked: Vec::new(),
+            reads: Vec::new(),
             messages: Vec::new(),
             promises: Vec::new(),
         };
         node.restart_timer();
+        if restored.doubtful {
+            node.begin_doubt();
+        }
         node.check();
         node
     }
 
-    /// Time has passed.
+    /// Time has passed. Means nothing to a node at rest.
     pub fn tick(&mut self) {
-        self.elapsed += 1;
+        if self.quiet {
+            return;
+        }
+        self.elapsed = self.elapsed.saturating_add(1);
+        self.tick_asked();
+        self.tick_doubt();
         match self.state {
-            State::Follower | State::Candidate(_) if self.timeout <= self.elapsed => self.stand(),
-            State::Leader(_) if self.heartbeat_ticks <= self.elapsed => self.send_heartbeats(),
-            State::Follower | State::Candidate(_) | State::Leader(_) => {}
+            State::Leader(_) => self.tick_leader(),
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
+                if self.timeout <= self.elapsed {
+                    self.canvass();
+                }
+            }
         }
         self.check();
     }
 
     /// Stands for election now, instead of when the time is up; a group of one does so at start. Does
-    /// nothing on a leader.
+    /// nothing on a leader, or on a node that has no vote.
     pub fn campaign(&mut self) {
+        self.quiet = false;
         if !matches!(self.state, State::Leader(_)) {
-            self.stand();
+            self.canvass();
         }
         self.check();
     }
@@ -186,16 +195,16 @@ impl Node {
     /// with a higher term, or nothing for as long as no leader can be found.
     ///
     /// # Errors
-    /// If this node does not lead; then nothing was done.
-    ///
-    /// # Panics
-    /// If the payload is empty: that is how a leader begins its term.
+    /// If this node does not lead, or is about to hand over to another; then nothing was done.
     pub fn propose(&mut self, payload: Arc<[u8]>) -> Result<(Term, Index), NotLeader> {
-        assert!(!payload.is_empty(), "an empty payload has a meaning of its own");
-        if !matches!(self.state, State::Leader(_)) {
+        let State::Leader(leadership) = &self.state else {
             return Err(NotLeader { leader: self.leader });
+        };
+        if let Some(heir) = leadership.heir() {
+            return Err(NotLeader { leader: Some(heir) });
         }
-        let position = self.append_own(payload);
+        self.wake();
+        let position = self.append_own(crate::message::Content::Command(payload));
         self.check();
         Ok(position)
     }
@@ -205,13 +214,13 @@ impl Node {
         if !self.is_credible(&message) {
             return;
         }
-        if self.term() < message.term {
-            self.enter_term(message.term);
+        if !matches!(message.body, Body::Rest { .. }) {
+            self.wake();
         }
-        if message.term == self.term() {
-            self.step_current(message.from, message.body);
-        } else {
-            self.answer_stale(message.from, message.body);
+        match message.body {
+            Body::PreVoteRequest { last } => self.on_pre_vote_request(&message, last),
+            Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
+            _ => self.step_in_term(message),
         }
         self.check();
     }
@@ -234,9 +243,74 @@ impl Node {
         self.check();
     }
 
+    /// The state machine has taken over the state another node sent, and that state is durable: the log
+    /// restarts behind it. Returns whether it does; it does not if what is committed here has come as
+    /// far.
+    pub fn restore(&mut self, snapshot: Snapshot) -> bool {
+        if snapshot.last.1 <= self.log.committed() || !snapshot.membership.is_sound() {
+            return false;
+        }
+        self.wake();
+        if self.term() < snapshot.last.0 {
+            self.enter_term(snapshot.last.0);
+        }
+        if matches!(self.state, State::Leader(_)) {
+            return false;
+        }
+        self.log.restore(&snapshot);
+        let matched = snapshot.last.1;
+        // What was promised of the log before may lie beyond what it is now.
+        let last = self.log.last().1;
+        self.promises.retain(|promise| promise.needs <= last);
+        self.restoring = Some(Box::new(Restoring { snapshot, submitted: false }));
+        if let Some(leader) = self.leader {
+            self.promise_with_log(leader, Body::AppendAccepted { matched, round: 0 }, matched);
+        }
+        self.check();
+        true
+    }
+
+    /// Begins to count time again, after it stood still for want of anything to do.
+    pub fn wake(&mut self) {
+        if std::mem::replace(&mut self.quiet, false)
+            && let State::Leader(leadership) = &mut self.state
+        {
+            leadership.woken();
+        }
+    }
+
+    /// Whether time stands still.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Term and vote as they are now; what a checkpoint keeps of the log's hard states.
     pub fn hard_state(&self) -> HardState {
         self.hard.accepted
+    }
+
+    /// The members that count now: those named last in the log, committed or not.
+    pub fn membership(&self) -> &Arc<Membership> {
+        self.log.membership()
+    }
+
+    /// The members as of what is applied; what a checkpoint or a snapshot says.
+    pub fn membership_applied(&self) -> Arc<Membership> {
+        Arc::clone(self.log.membership_applied())
+    }
+
+    /// The followers as this node sees them; none if it does not lead.
+    pub fn progress(&self) -> impl Iterator<Item = PeerStatus> + '_ {
+        let peers = match &self.state {
+            State::Leader(leadership) => leadership.peers.as_slice(),
+            _ => &[],
+        };
+        peers.iter().map(|peer| PeerStatus {
+            id: peer.id,
+            matched: peer.matched,
+            state: peer.state,
+            active: peer.is_active(self.election_ticks),
+        })
     }
 
     /// How the node is doing. Costs next to nothing.
@@ -244,7 +318,7 @@ impl Node {
         Status {
             role: match self.state {
                 State::Follower => Role::Follower,
-                State::Candidate(_) => Role::Candidate,
+                State::PreCandidate(_) | State::Candidate(_) => Role::Candidate,
                 State::Leader(_) => Role::Leader,
             },
             term: self.term(),
@@ -254,29 +328,67 @@ impl Node {
             committed: self.log.committed(),
             applied: self.log.applied(),
             first: self.log.floor().1.next(),
+            quiet: self.quiet,
+            transferring: match &self.state {
+                State::Leader(leadership) => leadership.heir(),
+                _ => None,
+            },
         }
     }
 
-    /// Whether a correct peer of this group could have sent this to us.
+    /// Whether a correct peer could have sent this to us.
     fn is_credible(&self, message: &Message) -> bool {
         message.to == self.id
             && message.from != self.id
-            && self.voters.contains(&message.from)
             && message.term.0.saturating_sub(self.term().0) <= TERMS_AHEAD_MAX
             && message.is_well_formed()
     }
 
+    /// A message that may bring a newer term.
+    fn step_in_term(&mut self, message: Message) {
+        if self.term() < message.term {
+            // Who hears from a leader does not let others unseat it (thesis, 4.2.3 and 6.2), not even
+            // by their term.
+            if let Body::VoteRequest { transferred: false, .. } = message.body
+                && self.hears_leader()
+            {
+                return;
+            }
+            self.enter_term(message.term);
+        }
+        if message.term == self.term() {
+            self.step_current(message.from, message.body);
+        } else {
+            self.answer_stale(message.from, message.body);
+        }
+    }
+
     /// A message of the current term.
     fn step_current(&mut self, from: NodeId, body: Body) {
+        self.note_life(from);
         match body {
-            Body::VoteRequest { last } => self.on_vote_request(from, last),
+            Body::VoteRequest { last, .. } => self.on_vote_request(from, last),
             Body::VoteReply { granted } => self.on_vote_reply(from, granted),
-            Body::Append { previous, entries, committed } => {
-                self.follow(from);
-                self.on_append(previous, entries, committed);
+            Body::Append { previous, entries, committed, round } => {
+                if self.follow(from) {
+                    self.on_append((previous, entries), committed, round);
+                }
             }
-            Body::AppendAccepted { matched } => self.on_accepted(from, matched),
-            Body::AppendRejected { previous, hint } => self.on_rejected(from, previous, hint),
+            Body::AppendAccepted { matched, round } => self.on_accepted(from, matched, round),
+            Body::AppendRejected { previous, hint, round } => {
+                self.on_rejected(from, previous, hint, round);
+            }
+            Body::Rest { last } => {
+                if self.follow(from) {
+                    self.on_rest(last);
+                }
+            }
+            Body::ReadRequest { context } => self.on_read_request(from, context),
+            Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
+            Body::TimeoutNow => self.on_timeout_now(from),
+            Body::Doubt { .. } => self.on_doubt(from),
+            Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
+            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } => {}
         }
     }
 
@@ -285,8 +397,21 @@ impl Node {
     fn answer_stale(&mut self, from: NodeId, body: Body) {
         match body {
             Body::VoteRequest { .. } => self.promise(from, Body::VoteReply { granted: false }),
-            Body::Append { previous, .. } => self.reject(from, previous),
-            Body::VoteReply { .. } | Body::AppendAccepted { .. } | Body::AppendRejected { .. } => {}
+            Body::Append { previous, round, .. } => self.reject(from, previous, round),
+            Body::ReadRequest { context } => {
+                self.send(from, Body::ReadReply { context, index: None });
+            }
+            // What a node remembers is not of any term; it must not be kept from a node behind.
+            Body::Doubt { .. } => self.on_doubt(from),
+            Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
+            Body::Rest { last } => self.reject(from, last, 0),
+            Body::PreVoteRequest { .. }
+            | Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::AppendAccepted { .. }
+            | Body::AppendRejected { .. }
+            | Body::ReadReply { .. }
+            | Body::TimeoutNow => {}
         }
     }
 
@@ -305,17 +430,14 @@ impl Node {
         self.promise_with_log(to, body, self.log.floor().1);
     }
 
-    /// A message that needs the current term and vote to be durable, and the log up to `needs`. Said
-    /// once, however often it is asked for while it waits: a slow disk must not make this grow.
-    pub(crate) fn promise_with_log(&mut self, to: NodeId, body: Body, needs: Index) {
-        let promise = Promise { message: self.address(to, body), needs };
-        if !self.promises.contains(&promise) {
-            self.promises.push(promise);
-        }
-    }
-
-    fn address(&self, to: NodeId, body: Body) -> Message {
+    pub(crate) fn address(&self, to: NodeId, body: Body) -> Message {
         assert!(to != self.id, "a node does not write to itself");
         Message { from: self.id, to, term: self.term(), body }
+    }
+
+    /// A read has ended.
+    pub(crate) fn end_read(&mut self, context: u64, index: Option<Index>) {
+        assert!(self.reads.len() <= 2 * READS_MAX, "reads under way are bounded");
+        self.reads.push(Read { context, index });
     }
 }

@@ -1,6 +1,6 @@
 //! The conversation with whoever drives a node: what is to be done, and that it is done.
 
-use crate::message::{Entry, HardState, Index, Message, NodeId, Term};
+use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::node::Node;
 
 /// What is to be done. Fields are independent but for what they say here; within a field the order
@@ -10,11 +10,14 @@ use crate::node::Node;
 pub struct Ready {
     /// To be made durable.
     pub hard_state: Option<HardState>,
-    /// To be appended to the log on disk, after the hard state, in one durable batch with it. If the
-    /// first index is not above the last one written before, everything from it on is replaced.
+    /// To be made durable after the hard state: the log on disk restarts behind it. Of the entries
+    /// written before only those behind it count, and only if the one at its place has its term.
+    pub snapshot: Option<Snapshot>,
+    /// To be appended to the log on disk, after hard state and snapshot, in one durable batch
+    /// with them. If the first index is not above the last one written before, everything from it on is replaced.
     pub entries: Vec<Entry>,
-    /// Goes back by [`Node::persisted`] when hard state and entries are durable. Present if and only
-    /// if there are any.
+    /// Goes back by [`Node::persisted`] when hard state, snapshot and entries are durable. Present if and
+    /// only if there are any.
     pub receipt: Option<Receipt>,
     /// May leave at once, beside the write.
     pub messages: Vec<Message>,
@@ -22,6 +25,21 @@ pub struct Ready {
     pub messages_after_persist: Vec<Message>,
     /// To be applied, in order, at once: durable on a quorum, though perhaps not yet on this disk.
     pub committed: Vec<Entry>,
+    /// Reads that have come to an end.
+    pub reads: Vec<Read>,
+    /// Followers that need what has left memory. The driver sends each the state it has applied, and
+    /// says by [`Node::snapshot_ended`] when that is over. Each is named once until then.
+    pub snapshots: Vec<NodeId>,
+}
+
+/// How a read ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// What it was asked with.
+    pub context: u64,
+    /// Once the state machine has applied this much it shows everything that was acknowledged before
+    /// the read was asked for. `None` if no leader could be asked: nothing is known.
+    pub index: Option<Index>,
 }
 
 /// Stands for a Ready's write, and for all before it. Receipts come back in the order they were
@@ -35,6 +53,8 @@ pub struct Receipt {
     pub last: Option<(Term, Index)>,
     /// Whom the node had voted for at that moment.
     pub(crate) vote: Option<NodeId>,
+    /// Where the log was restarted last by then, if that was not known to be durable.
+    pub(crate) restored: Option<Index>,
 }
 
 impl Receipt {
@@ -42,7 +62,7 @@ impl Receipt {
     /// of the Ready's. For drivers that cut a large Ready into several durable batches.
     pub fn up_to(&self, last: &Entry) -> Receipt {
         assert!(Some(last.position()) <= self.last, "the entry is part of the write");
-        Receipt { term: self.term, last: Some(last.position()), vote: self.vote }
+        Receipt { last: Some(last.position()), ..self.clone() }
     }
 }
 
@@ -78,6 +98,14 @@ pub(crate) struct Promise {
     pub(crate) needs: Index,
 }
 
+/// A snapshot that was taken over and is not known to be durable as the start of the log.
+#[derive(Debug)]
+pub(crate) struct Restoring {
+    pub(crate) snapshot: Snapshot,
+    /// Whether it was handed out for writing.
+    pub(crate) submitted: bool,
+}
+
 impl Node {
     /// Whether [`Node::ready`] would have something to say. Costs next to nothing.
     pub fn has_ready(&self) -> bool {
@@ -85,27 +113,44 @@ impl Node {
             || self.log.submitted() < self.log.last().1
             || self.log.handed() < self.log.committed()
             || !self.messages.is_empty()
+            || !self.reads.is_empty()
+            || self.restoring.as_ref().is_some_and(|restoring| !restoring.submitted)
             || self.promises.iter().any(|promise| self.keeps(promise))
-            || self.has_appends()
+            || self.has_news()
     }
 
     /// Everything to be done since the last call. Several may be under way before the first
     /// [`Node::persisted`].
     pub fn ready(&mut self) -> Ready {
+        self.begin_rounds();
+        let snapshots = self.ask_for_snapshots();
         self.send_appends();
         let hard_state = self.hard.submit();
+        let snapshot = self.submit_restored();
         let entries = self.log.submit();
-        let writes = hard_state.is_some() || !entries.is_empty();
+        let writes = hard_state.is_some() || snapshot.is_some() || !entries.is_empty();
         let receipt = writes.then(|| Receipt {
             term: self.hard.accepted.term,
             last: self.log.unproven(),
             vote: self.hard.accepted.vote,
+            restored: self.restoring.as_ref().map(|restoring| restoring.snapshot.last.1),
         });
         let messages_after_persist = self.release_promises(writes);
         let messages = std::mem::take(&mut self.messages);
         let committed = self.log.hand_out();
+        let reads = std::mem::take(&mut self.reads);
         self.check();
-        Ready { hard_state, entries, receipt, messages, messages_after_persist, committed }
+        Ready {
+            hard_state,
+            snapshot,
+            entries,
+            receipt,
+            messages,
+            messages_after_persist,
+            committed,
+            reads,
+            snapshots,
+        }
     }
 
     /// What the Ready with this receipt asked for is durable, and what all before it asked for.
@@ -120,13 +165,24 @@ impl Node {
         if receipt.term == term {
             self.hard.durable =
                 HardState { term, vote: receipt.vote.or(self.hard.durable_vote(term)) };
+            if self.restoring.as_ref().is_some_and(|r| receipt.restored == Some(r.snapshot.last.1))
+            {
+                self.restoring = None;
+            }
             if let Some(last) = receipt.last {
                 self.log.persisted(last);
             }
             self.count_own_vote();
             self.count_own_entries();
+            self.dispel_doubt();
         }
         self.check();
+    }
+
+    fn submit_restored(&mut self) -> Option<Snapshot> {
+        let restoring = self.restoring.as_mut().filter(|restoring| !restoring.submitted)?;
+        restoring.submitted = true;
+        Some(restoring.snapshot.clone())
     }
 
     /// Sorts the promises: those kept join the messages, those that this Ready's write makes true are
@@ -146,7 +202,48 @@ impl Node {
     }
 
     fn keeps(&self, promise: &Promise) -> bool {
-        self.hard.is_durable() && promise.needs <= self.log.durable()
+        self.hard.is_durable() && self.restoring.is_none() && promise.needs <= self.log.durable()
+    }
+
+    /// Makes a promise, once however often it is asked for while it waits: a slow disk must not make
+    /// this grow. Of answers that differ in their round alone the newest is given.
+    pub(crate) fn promise_with_log(&mut self, to: NodeId, body: Body, needs: Index) {
+        let message = self.address(to, body);
+        let twin = self.promises.iter_mut().find(|known| known.message.renews(&message));
+        match twin {
+            Some(known) => known.message.take_round(&message),
+            None => self.promises.push(Promise { message, needs }),
+        }
+    }
+}
+
+impl Message {
+    /// Whether another message says the same, perhaps in a later round.
+    fn renews(&self, other: &Message) -> bool {
+        if self.to != other.to || self.term != other.term {
+            return false;
+        }
+        match (&self.body, &other.body) {
+            (Body::AppendAccepted { matched: a, .. }, Body::AppendAccepted { matched: b, .. }) => {
+                a == b
+            }
+            (
+                Body::AppendRejected { previous: a, hint: hint_a, .. },
+                Body::AppendRejected { previous: b, hint: hint_b, .. },
+            ) => a == b && hint_a == hint_b,
+            (a, b) => a == b,
+        }
+    }
+
+    fn take_round(&mut self, other: &Message) {
+        match (&mut self.body, &other.body) {
+            (
+                Body::AppendAccepted { round, .. } | Body::AppendRejected { round, .. },
+                Body::AppendAccepted { round: newer, .. }
+                | Body::AppendRejected { round: newer, .. },
+            ) => *round = (*round).max(*newer),
+            _ => {}
+        }
     }
 }
 

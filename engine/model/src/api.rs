@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use crate::cluster::MemberId;
 use crate::command::{Append, Command, Create, Dedupe, Patch, Principal, SetArchived, TitleChange};
 use crate::error::Refusal;
-use crate::ids::{Micros, Seq, SessionId};
+use crate::ids::{GroupId, Micros, Seq, SessionId};
 
 /// A request to the shard that hosts its session; a list goes to every shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +129,8 @@ pub enum Reply {
         rows: Vec<SessionRow>,
         /// Whether the shard has rows behind the last one.
         more: bool,
+        /// The groups whose sessions the rows are from: those led here.
+        groups: Vec<GroupId>,
     },
     /// A page of events.
     Events {
@@ -138,6 +141,12 @@ pub enum Reply {
     },
     /// No, and why.
     Refused(Box<Refusal>),
+    /// Nothing was done here and nothing will be: the node that leads the session's group decides, if
+    /// it is known. Clients never see this.
+    NotLeader {
+        /// Who leads, as far as is known here.
+        leader: Option<MemberId>,
+    },
 }
 
 impl From<Refusal> for Reply {
@@ -200,13 +209,19 @@ pub struct TailOpen {
     pub cursor: Seq,
 }
 
-/// What a tail receives, in this order: `Opened` or `Refused`, then events, then perhaps `Closed`.
+/// What a tail receives, in this order: `Opened`, `Refused` or `Elsewhere`, then events, then perhaps `Closed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TailMessage {
     /// The session exists; events follow as they are there.
     Opened,
     /// There is no such tail, and why.
     Refused(Box<Refusal>),
+    /// There is no such tail here: this node does not hold the session, or cannot know its head now.
+    /// Clients never see this.
+    Elsewhere {
+        /// Who leads the session's group, as far as is known here.
+        leader: Option<MemberId>,
+    },
     /// Events in seq order; the first follows the last one sent without a hole. `replay` says that
     /// they were in the log before the tail had caught up.
     Events {

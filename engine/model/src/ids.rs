@@ -119,6 +119,11 @@ impl Placement {
         self.shards
     }
 
+    /// The most groups one shard hosts.
+    pub fn groups_per_shard(&self) -> usize {
+        self.groups.div_ceil(self.shards) as usize
+    }
+
     /// The group that owns a session.
     pub fn group(&self, session: &str) -> GroupId {
         let slot = hash(session.as_bytes()) % u64::from(self.groups);

@@ -74,6 +74,37 @@ pub const SEGMENTS_MAX: usize = 2 * SEGMENTS_PER_CHECKPOINT + 1;
 pub const REQUESTS_PER_SHARD: usize = 16 * 1024;
 /// Bytes of those requests: four of the largest records, or a hundred thousand small ones.
 pub const REQUEST_BYTES_PER_SHARD: usize = 4 * RECORD_BYTES_MAX;
+/// Milliseconds that requests wait for their entries once their group is led by another node; what
+/// becomes of them is unknown until that leader has caught up with them.
+pub const DEPOSED_WAIT_MS: u64 = 1_000;
+/// Milliseconds one batch of the log may take before the shard gives up the groups it leads: a leader
+/// that cannot write would hold up others that can.
+pub const LOG_STALL_MS: u64 = 1_000;
+/// Bytes of applied entries a shard keeps in memory for followers that are behind, over all its groups:
+/// two seconds of a core's fastest appends. One further behind is sent what its sessions lack instead.
+pub const LOG_KEPT_BYTES_PER_SHARD: usize = 64 * 1024 * 1024;
+/// The least of that for one group, however many there are.
+pub const LOG_KEPT_BYTES_PER_GROUP_MIN: usize = 64 * 1024;
+/// How many times as much is kept while a snapshot of the group is sent: the receiver goes on behind it.
+pub const LOG_KEPT_WHILE_SENDING: usize = 8;
+/// Snapshots one shard sends at a time.
+pub const EXPORTS_PER_SHARD: usize = 2;
+/// Bytes of one part of a snapshot, unless one event alone is longer.
+pub const SNAPSHOT_PART_BYTES: usize = 256 * 1024;
+/// Milliseconds after which a part of a snapshot is asked for again.
+pub const SNAPSHOT_RETRY_MS: u64 = 500;
+/// Milliseconds without a word after which either side gives a snapshot up.
+pub const SNAPSHOT_SILENCE_MS: u64 = 5_000;
+/// Leaderships a shard hands over in a second to spread them evenly.
+pub const TRANSFERS_PER_SECOND: usize = 16;
+/// Changes of members a shard begins in a second.
+pub const CHANGES_PER_SECOND: usize = 8;
+/// Entries a new member may lack when it gets a vote.
+pub const LEARNER_LAG_MAX: u64 = 256;
+/// Appends under way to one follower of one group.
+pub const APPENDS_IN_FLIGHT_MAX: usize = 64;
+/// Bytes of entries in one append, unless one entry alone is longer.
+pub const APPEND_BYTES_MAX: usize = 256 * 1024;
 /// Inputs a shard takes in one turn, so that no burst starves the log or the tails.
 pub const INPUTS_PER_TURN: usize = 1024;
 /// Messages in flight from one core to another.

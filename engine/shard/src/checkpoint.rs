@@ -6,18 +6,24 @@
 //!
 //! The newest events are not in the sessions' frames: they are in the one chunk the same flush wrote,
 //! whose directory completes the sessions' extents when the checkpoint is loaded.
+//!
+//! A snapshot that was taken over from another node is written in the same form: its head names one
+//! group, and its sessions' extents are complete.
+
+use std::sync::Arc;
 
 use model::command::Principal;
 use model::ids::{GroupId, Micros, Seq, SessionId};
-use raft::{Index, NodeId, Term};
+use raft::{Index, Membership, NodeId, Term};
 
 use crate::codec::{Put, Take, put_frame};
+use crate::membership::{put_membership, take_membership};
 use crate::session::{Extent, Memory, Remembered, Session};
 use crate::wal::{LogFloor, LogIdentity};
 
 const HEAD_MAGIC: &[u8; 8] = b"STARCKPT";
 const END_MAGIC: &[u8; 8] = b"STARCKND";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 /// What a checkpoint says of the shard as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub struct Head {
 }
 
 /// One group at the moment of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMark {
     /// The group.
     pub group: GroupId,
@@ -47,6 +53,8 @@ pub struct GroupMark {
     pub current_term: Term,
     /// Its vote in that term.
     pub vote: Option<NodeId>,
+    /// Its members as of the last entry applied.
+    pub membership: Arc<Membership>,
 }
 
 /// Appends the first frame.
@@ -67,6 +75,7 @@ pub(crate) fn put_head(out: &mut Vec<u8>, identity: LogIdentity, head: &Head) {
             out.put_u64(mark.index.0);
             out.put_u64(mark.current_term.0);
             put_optional(out, mark.vote.map(|node| node.0));
+            put_membership(out, &mark.membership);
         }
         put_optional(out, head.newest_chunk);
         out.put_u32(u32::try_from(head.chunks.len()).expect("chunks are numbered by flushes"));
@@ -81,8 +90,8 @@ fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
     out.put_u64(value.unwrap_or(0));
 }
 
-/// Appends the frame of a session.
-pub(crate) fn put_session(out: &mut Vec<u8>, id: &str, session: &Session) {
+/// Appends the frame of a session whose events are in these extents.
+pub(crate) fn put_session(out: &mut Vec<u8>, id: &str, session: &Session, extents: &[Extent]) {
     put_frame(out, |out| {
         out.put_bytes(id.as_bytes());
         out.put_u32(session.group.0);
@@ -104,8 +113,8 @@ pub(crate) fn put_session(out: &mut Vec<u8>, id: &str, session: &Session) {
         out.put_u64(session.archived_seq.0);
         put_remembered(out, &session.producers);
         put_remembered(out, &session.keys);
-        out.put_u32(u32::try_from(session.extents.len()).expect("a session's blocks fit a vector"));
-        for extent in &session.extents {
+        out.put_u32(u32::try_from(extents.len()).expect("a session's blocks fit a vector"));
+        for extent in extents {
             out.put_u64(extent.first.0);
             out.put_u64(extent.chunk);
             out.put_u64(extent.offset);
@@ -198,6 +207,7 @@ fn take_head(take: &mut Take<'_>) -> Option<Head> {
             index: Index(take.u64()?),
             current_term: Term(take.u64()?),
             vote: take_optional(take)?.map(NodeId),
+            membership: Arc::new(take_membership(take)?),
         });
     }
     let newest_chunk = take_optional(take)?;
@@ -220,6 +230,16 @@ fn take_flag(take: &mut Take<'_>) -> Option<bool> {
         1 => Some(true),
         _ => None,
     }
+}
+
+/// Reads sessions from frames alone, as another node sends them; `None` if one is not what was written.
+pub(crate) fn take_sessions(bytes: &[u8]) -> Option<Vec<Loaded>> {
+    let mut frames = Take(bytes);
+    let mut sessions = Vec::new();
+    while !frames.0.is_empty() {
+        sessions.push(take_session(&mut Take(frames.frame()?))?);
+    }
+    Some(sessions)
 }
 
 fn take_session(take: &mut Take<'_>) -> Option<Loaded> {

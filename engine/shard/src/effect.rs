@@ -2,8 +2,10 @@
 //! crosses it, so the same shard runs under io_uring and under a simulator.
 
 use model::api::{Reply, Request, TailMessage, TailOpen};
+use raft::NodeId;
 
 use crate::aligned::AlignedBuffer;
+use crate::peer::PeerMessage;
 
 /// Names one request until its reply. Chosen by the driver, unique among those outstanding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,19 @@ pub enum FileName {
     Chunk(u64),
     /// The state of all sessions at one moment.
     Checkpoint(u64),
+    /// The state of one group's sessions, taken over from another node.
+    Snapshot(u64),
+}
+
+impl FileName {
+    /// Its number.
+    pub fn number(self) -> u64 {
+        match self {
+            FileName::Chunk(number) | FileName::Checkpoint(number) | FileName::Snapshot(number) => {
+                number
+            }
+        }
+    }
 }
 
 /// A cause.
@@ -63,6 +78,21 @@ pub enum Input {
     },
     /// Something the disk was asked for is done.
     Disk(Completion),
+    /// Another node's shard says something.
+    Peer {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: PeerMessage,
+    },
+    /// A connection from another node stands, or the last one has broken: then its process has
+    /// probably ended.
+    Link {
+        /// The node.
+        node: NodeId,
+        /// Whether there is a connection.
+        up: bool,
+    },
     /// Time has passed; sent every few milliseconds while anything is under way, less often when idle.
     Tick,
 }
@@ -85,6 +115,13 @@ pub enum Effect {
         tail: TailId,
         /// What it receives.
         message: TailMessage,
+    },
+    /// For another node. May be lost on the way.
+    Send {
+        /// The node.
+        to: NodeId,
+        /// What it is told.
+        message: PeerMessage,
     },
 }
 
@@ -224,13 +261,33 @@ pub trait Clients {
     fn tail(&mut self, tail: TailId, message: TailMessage);
 }
 
+/// Where messages to other nodes go.
+pub trait Peers {
+    /// Sends a message if there is a way and room on it; drops it otherwise.
+    fn send(&mut self, to: NodeId, message: PeerMessage);
+}
+
+/// The peers of a node that is alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn send(&mut self, _: NodeId, _: PeerMessage) {}
+}
+
 /// Acts on the effects of a turn, in order.
-pub fn perform(effects: &mut Vec<Effect>, disk: &mut impl Disk, clients: &mut impl Clients) {
+pub fn perform(
+    effects: &mut Vec<Effect>,
+    disk: &mut impl Disk,
+    clients: &mut impl Clients,
+    peers: &mut impl Peers,
+) {
     for effect in effects.drain(..) {
         match effect {
             Effect::Disk(op) => disk.submit(op),
             Effect::Reply { ticket, reply } => clients.reply(ticket, reply),
             Effect::Tail { tail, message } => clients.tail(tail, message),
+            Effect::Send { to, message } => peers.send(to, message),
         }
     }
 }
@@ -264,6 +321,16 @@ pub struct Facts {
     pub chunk_reads: u64,
     /// Blocks of chunks that could not be read or failed their checksum.
     pub chunk_read_failures: u64,
+    /// Times a group of this shard began to be led here.
+    pub elections_won: u64,
+    /// Leaderships given to another node on purpose.
+    pub leaderships_given: u64,
+    /// Leaderships given up because the log's disk stood still.
+    pub leaderships_dropped: u64,
+    /// Snapshots sent to other nodes, to their end.
+    pub snapshots_sent: u64,
+    /// Snapshots taken over from other nodes.
+    pub snapshots_installed: u64,
 }
 
 /// How full a shard is now.
@@ -277,8 +344,14 @@ pub struct Gauges {
     pub hot_bytes: u64,
     /// Segments the log holds.
     pub log_segments: u64,
-    /// Groups that cannot commit yet.
+    /// Groups that cannot commit yet, or are not caught up here.
     pub groups_not_ready: u64,
+    /// Groups this node is a member of.
+    pub groups_hosted: u64,
+    /// Groups led here.
+    pub groups_led: u64,
+    /// Groups whose nodes are at rest.
+    pub groups_quiet: u64,
     /// Whether appends are refused for lack of disk space.
     pub no_space: bool,
 }

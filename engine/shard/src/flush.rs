@@ -59,7 +59,7 @@ impl Capture {
             return;
         }
         session.captured = self.number;
-        put_session(&mut self.frames, id, session);
+        put_session(&mut self.frames, id, session, &session.extents);
         self.sessions += 1;
         if session.hot_first() <= session.last_seq {
             let id = SessionId::new(id).expect("a stored id is not empty");
@@ -76,6 +76,8 @@ pub(crate) struct Flush {
     next_number: u64,
     /// The newest checkpoint on disk.
     published: Option<u64>,
+    /// What it says of each group.
+    marks: Vec<GroupMark>,
     /// Chunks that hold events.
     chunks: BTreeSet<u64>,
     job: Option<Job>,
@@ -85,6 +87,7 @@ pub(crate) struct Flush {
 struct Job {
     number: u64,
     floor: LogFloor,
+    marks: Vec<GroupMark>,
     stage: Stage,
     /// The last session visited in id order.
     cursor: Option<SessionId>,
@@ -122,13 +125,28 @@ pub(crate) enum Progress {
 }
 
 impl Flush {
+    /// `newest` is the highest number any other file of the shard has.
     pub(crate) fn new(
         identity: LogIdentity,
         published: Option<u64>,
         chunks: BTreeSet<u64>,
+        newest: u64,
     ) -> Flush {
-        let newest = published.max(chunks.last().copied()).unwrap_or(0);
-        Flush { identity, next_number: newest + 1, published, chunks, job: None }
+        let newest = published.max(chunks.last().copied()).unwrap_or(0).max(newest);
+        Flush { identity, next_number: newest + 1, published, marks: Vec::new(), chunks, job: None }
+    }
+
+    /// A number for files that are not a flush's own.
+    pub(crate) fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    /// A chunk that did not come from a flush holds events.
+    pub(crate) fn adopt_chunk(&mut self, number: u64) {
+        assert!(self.job.is_none(), "a running flush has named its chunks");
+        self.chunks.insert(number);
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -139,17 +157,17 @@ impl Flush {
     pub(crate) fn begin(&mut self, machine: &mut Machine, floor: LogFloor, marks: Vec<GroupMark>) {
         assert!(self.job.is_none(), "one flush at a time");
         assert_eq!(machine.capture.number, 0, "no flush captures");
-        let number = self.next_number;
-        self.next_number += 1;
+        let number = self.take_number();
         machine.capture = Capture { number, ..Capture::default() };
         let chunk = (0 < machine.hot_bytes).then(|| Stream::new(FileName::Chunk(number)));
         let mut chunks: Vec<u64> = self.chunks.iter().copied().collect();
         chunks.extend(chunk.as_ref().map(|_| number));
         let newest_chunk = chunk.as_ref().map(|_| number);
-        let head = Head { number, floor, groups: marks, newest_chunk, chunks };
+        let head = Head { number, floor, groups: marks.clone(), newest_chunk, chunks };
         let mut job = Job {
             number,
             floor,
+            marks,
             stage: Stage::Capture,
             cursor: None,
             checkpoint: Stream::new(FileName::Checkpoint(number)),
@@ -220,12 +238,19 @@ impl Flush {
                 assert_eq!((number, job.stage), (job.number, Stage::PublishCheckpoint));
                 job.stage = Stage::Install(0);
                 self.chunks.extend(job.chunk.as_ref().map(|_| number));
+                self.marks = std::mem::take(&mut job.marks);
                 if let Some(before) = self.published.replace(number) {
                     ops.push(DiskOp::FileRemove { file: FileName::Checkpoint(before) });
                 }
                 Progress::Published(job.floor)
             }
+            FileName::Snapshot(_) => unreachable!("a flush writes no snapshot"),
         }
+    }
+
+    /// What the newest checkpoint of this process says of each group.
+    pub(crate) fn covered_by_published(&self) -> &[GroupMark] {
+        &self.marks
     }
 
     /// There was no room for a file: its flush is given up, what it wrote is removed, memory and log

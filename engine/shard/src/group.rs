@@ -1,28 +1,45 @@
-//! One Raft group: its node, and the requests that wait for an entry to be committed.
+//! One Raft group: its node, the requests that wait for an entry to be committed, and the reads that
+//! wait until it is known that nothing newer was acknowledged elsewhere.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use model::api::{Request, TailOpen};
+use model::cluster::{MemberId, NameTag};
+use model::error::Code;
 use model::ids::GroupId;
-use raft::{Entry, Index, Node, Term};
+use raft::{Entry, Index, Node, NodeId, Role, Snapshot, Term};
 
 use crate::checkpoint::GroupMark;
-use crate::effect::Ticket;
+use crate::effect::{TailId, Ticket};
 
 /// A group of this shard.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) node: Node,
+    /// The nodes that should hold the group, the one that should lead it first.
+    pub(crate) wanted: Vec<NameTag>,
     /// Requests whose entries are not applied yet, in index order.
     waiting: VecDeque<Waiting>,
+    /// Reads that came in this turn.
+    gathering: Vec<Read>,
+    /// Reads that wait for a round among the members, oldest first.
+    rounds: VecDeque<Round>,
     /// The last entry applied.
     applied: (Term, Index),
-    /// The term this node led when it last applied an entry of its own: from then on what it has
-    /// applied is as new as what any client was told.
+    /// The term this node leads and has applied an entry of: from then on what it has applied is as
+    /// new as what any client was told before.
     serving: Option<Term>,
+    /// Whether the leader's commit index, as last heard, is within our log.
+    pub(crate) caught_up: bool,
+    /// The length of each applied entry that stays in memory for followers that are behind, and the sum.
+    pub(crate) kept: VecDeque<u32>,
+    pub(crate) kept_bytes: usize,
     /// Whether the shard looks at the node before the turn ends.
     pub(crate) awake: bool,
+    /// When the node was seen to lead no longer, while requests wait.
+    pub(crate) deposed_at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -31,6 +48,23 @@ struct Waiting {
     index: Index,
     ticket: Ticket,
     bytes: usize,
+}
+
+/// Something that is answered from what is applied, once that is known to be new enough.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// A read, or a command for a session that is not known: it is looked up again.
+    Request(Ticket, Box<Request>),
+    /// A tail.
+    Tail(TailId, TailOpen),
+}
+
+#[derive(Debug)]
+struct Round {
+    context: u64,
+    /// What must be applied, once that is known.
+    index: Option<Index>,
+    reads: Vec<Read>,
 }
 
 /// A request whose entry's place in the log is decided.
@@ -46,13 +80,57 @@ pub(crate) struct Resolved {
 
 impl Group {
     /// A group whose state machine has applied everything up to `applied`.
-    pub(crate) fn new(id: GroupId, node: Node, applied: (Term, Index)) -> Group {
-        Group { id, node, waiting: VecDeque::new(), applied, serving: None, awake: true }
+    pub(crate) fn new(
+        id: GroupId,
+        node: Node,
+        applied: (Term, Index),
+        wanted: Vec<NameTag>,
+    ) -> Group {
+        Group {
+            id,
+            node,
+            wanted,
+            waiting: VecDeque::new(),
+            gathering: Vec::new(),
+            rounds: VecDeque::new(),
+            applied,
+            serving: None,
+            caught_up: false,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            awake: true,
+            deposed_at: None,
+        }
     }
 
-    /// Whether reads may be answered from what is applied here.
+    /// Whether this node leads the group and has applied all that was acknowledged before it did.
     pub(crate) fn is_serving(&self) -> bool {
-        self.serving.is_some()
+        let status = self.node.status();
+        status.role == Role::Leader && self.serving == Some(status.term)
+    }
+
+    /// Whether this node is a member, learners included.
+    pub(crate) fn is_hosted(&self, own: NodeId) -> bool {
+        self.node.membership().is_member(own)
+    }
+
+    /// Whether the group can commit and what is applied here is not behind.
+    pub(crate) fn is_ready(&self) -> bool {
+        let status = self.node.status();
+        match status.role {
+            Role::Leader => self.is_serving(),
+            _ => status.leader.is_some() && self.caught_up && status.applied == status.committed,
+        }
+    }
+
+    /// Who leads, for those who must ask there.
+    pub(crate) fn leader(&self) -> Option<MemberId> {
+        self.node.status().leader.map(|id| MemberId(id.0))
+    }
+
+    /// The last entry applied.
+    pub(crate) fn applied(&self) -> (Term, Index) {
+        self.applied
     }
 
     /// Proposes a command for a request.
@@ -67,19 +145,76 @@ impl Group {
     ) -> Result<(), raft::NotLeader> {
         let (term, index) = self.node.propose(payload)?;
         if let Some(last) = self.waiting.back() {
-            assert!(last.index < index, "proposals take rising places");
+            assert!(last.term < term || last.index < index, "proposals take rising places");
         }
         self.waiting.push_back(Waiting { term, index, ticket, bytes });
         Ok(())
     }
 
+    /// Has a read wait until what is applied is as new as anything acknowledged by now.
+    pub(crate) fn read(&mut self, read: Read) {
+        self.gathering.push(read);
+    }
+
+    /// Whether reads have come in this turn.
+    pub(crate) fn gathers(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
+    /// Asks for a round among the members for the reads of this turn.
+    pub(crate) fn ask_round(&mut self, context: u64) {
+        let reads = std::mem::take(&mut self.gathering);
+        self.rounds.push_back(Round { context, index: None, reads });
+        self.node.read(context);
+    }
+
+    /// A round has come to an end. Returns its reads if it was in vain.
+    pub(crate) fn round_ended(&mut self, context: u64, index: Option<Index>) -> Vec<Read> {
+        let Some(place) = self.rounds.iter().position(|round| round.context == context) else {
+            return Vec::new();
+        };
+        if index.is_none() {
+            return self.rounds.remove(place).map_or_else(Vec::new, |round| round.reads);
+        }
+        self.rounds[place].index = index;
+        Vec::new()
+    }
+
+    /// Reads that can be answered now.
+    pub(crate) fn ripe_reads(&mut self) -> Vec<Read> {
+        let applied = self.applied.1;
+        let mut ripe = Vec::new();
+        self.rounds.retain_mut(|round| {
+            let is_ripe = round.index.is_some_and(|index| index <= applied);
+            if is_ripe {
+                ripe.append(&mut round.reads);
+            }
+            !is_ripe
+        });
+        ripe
+    }
+
+    /// Whether anybody waits for a read.
+    pub(crate) fn has_reads(&self) -> bool {
+        !self.rounds.is_empty() || self.gathers()
+    }
+
     /// Notes that an entry is applied.
-    pub(crate) fn note_applied(&mut self, entry: &Entry, leads: Option<Term>) {
+    pub(crate) fn note_applied(&mut self, entry: &Entry) {
         assert_eq!(entry.index.0, self.applied.1.0 + 1, "entries are applied in order, each once");
         self.applied = (entry.term, entry.index);
-        if leads == Some(entry.term) {
-            self.serving = leads;
+        let status = self.node.status();
+        if status.role == Role::Leader && status.term == entry.term {
+            self.serving = Some(entry.term);
         }
+    }
+
+    /// Notes that the state was taken over from another node.
+    pub(crate) fn note_installed(&mut self, head: &Snapshot) {
+        assert!(self.applied.1 < head.last.1, "a snapshot is ahead of what it replaces");
+        self.applied = head.last;
+        self.kept.clear();
+        self.kept_bytes = 0;
     }
 
     /// The request that waits for an applied entry, if it came through this node.
@@ -93,6 +228,23 @@ impl Group {
         Some(Resolved { ticket, bytes, own: term == entry.term })
     }
 
+    /// Whether requests wait whose entries were made in another term than the current one.
+    pub(crate) fn leads_anew(&self) -> bool {
+        self.waiting.back().is_some_and(|waiting| waiting.term != self.node.status().term)
+    }
+
+    /// Whether requests wait for their entries.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Gives up on all requests that wait: their outcome is unknown.
+    pub(crate) fn give_up_waiting(&mut self) -> impl Iterator<Item = Resolved> + use<> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let unknown = |Waiting { ticket, bytes, .. }| Resolved { ticket, bytes, own: false };
+        waiting.into_iter().map(unknown)
+    }
+
     /// What a checkpoint says of the group.
     pub(crate) fn mark(&self) -> GroupMark {
         let hard_state = self.node.hard_state();
@@ -102,6 +254,10 @@ impl Group {
             index: self.applied.1,
             current_term: hard_state.term,
             vote: hard_state.vote,
+            membership: self.node.membership_applied(),
         }
     }
 }
+
+/// What is said of a request whose entry may or may not be committed one day.
+pub(crate) const UNKNOWN: Code = Code::RaftTimeout;

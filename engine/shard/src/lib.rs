@@ -21,20 +21,32 @@
 pub mod aligned;
 pub mod checkpoint;
 pub mod chunk;
+pub mod cluster;
 mod codec;
+mod commit;
 pub mod effect;
+mod export;
 mod flush;
 mod group;
+mod import;
 mod machine;
+mod members;
+mod membership;
+mod neighbours;
 pub mod opening;
 mod pages;
+pub mod peer;
 mod reads;
+mod requests;
 pub mod session;
 mod sessions;
 pub mod shard;
+mod storage;
 mod stream;
 mod tails;
 pub mod wal;
+
+pub use raft::NodeId;
 
 #[cfg(test)]
 mod tests;

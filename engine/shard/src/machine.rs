@@ -1,6 +1,7 @@
 //! The state machine: commands of all groups of a shard, applied in log order. It decides by what is
 //! replicated alone, so every replica comes to the same outcome.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -20,6 +21,9 @@ use crate::sessions::{Sessions, Slot};
 #[derive(Debug, Default)]
 pub(crate) struct Machine {
     pub(crate) sessions: Sessions,
+    /// The sessions of each group, in the order they were made; kept only where another node may ask
+    /// for all of them.
+    by_group: Option<BTreeMap<GroupId, Vec<(SessionId, Slot)>>>,
     /// Bytes of events in memory.
     pub(crate) hot_bytes: u64,
     /// What a running flush must see before a session changes.
@@ -44,6 +48,11 @@ impl From<Code> for Outcome {
 }
 
 impl Machine {
+    /// A machine without sessions; `shared` if other nodes may ask for all sessions of a group.
+    pub(crate) fn new(shared: bool) -> Machine {
+        Machine { by_group: shared.then(BTreeMap::new), ..Machine::default() }
+    }
+
     /// Applies a committed command.
     pub(crate) fn apply(&mut self, group: GroupId, command: &ArchivedCommand) -> Outcome {
         match command {
@@ -83,7 +92,41 @@ impl Machine {
         session.set_creator(principal(&create.creator));
         session.captured = self.capture.number();
         let id = SessionId::new(id).expect("the door refuses an empty id");
-        Outcome::Session(self.sessions.insert(id, session))
+        Outcome::Session(self.insert(id, session))
+    }
+
+    /// Adds a session whose id is new.
+    pub(crate) fn insert(&mut self, id: SessionId, session: Session) -> Slot {
+        let group = session.group;
+        let named = self.by_group.is_some().then(|| id.clone());
+        let slot = self.sessions.insert(id, session);
+        if let (Some(groups), Some(id)) = (&mut self.by_group, named) {
+            groups.entry(group).or_default().push((id, slot));
+        }
+        slot
+    }
+
+    /// The sessions of a group.
+    pub(crate) fn of_group(&self, group: GroupId) -> &[(SessionId, Slot)] {
+        let groups = self.by_group.as_ref().expect("a node that is alone is not asked");
+        groups.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes over a session as another replica has it, in place of what was known of it: an earlier
+    /// state of the same session. Its tails go on.
+    pub(crate) fn install(&mut self, id: SessionId, mut session: Session) -> Slot {
+        assert!(self.capture.number() == 0, "no flush looks at sessions that are replaced");
+        assert!(session.hot.is_empty(), "what is taken over is on disk");
+        let Some(slot) = self.sessions.find(id.as_str()) else {
+            return self.insert(id, session);
+        };
+        let known = self.sessions.get_mut(slot);
+        assert!(known.last_seq <= session.last_seq, "a snapshot is ahead of what it replaces");
+        assert!(known.group == session.group, "a session stays in its group");
+        session.tails = std::mem::take(&mut known.tails);
+        self.hot_bytes -= known.hot.iter().map(event_cost).sum::<u64>();
+        *known = session;
+        slot
     }
 
     fn append(&mut self, append: &ArchivedAppend) -> Outcome {

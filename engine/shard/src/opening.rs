@@ -1,27 +1,26 @@
 //! Rebuilds a shard from what is on disk, in this order: the checkpoint, the directory of the chunk
-//! that was written with it, the log behind it. Whoever reads the files hands their bytes in.
+//! that was written with it, the log behind it, and the snapshots of other nodes that the log says were
+//! taken over. Whoever reads the files hands their bytes in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::command::decode;
 use model::ids::GroupId;
-use raft::{Config, Entry, HardState, Index, Node, NodeId, Restored, Term};
+use model::limits::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX};
+use raft::{
+    Config, Content, Entry, HardState, Index, Membership, Node, NodeId, Restored, Snapshot, Term,
+};
 
 use crate::checkpoint::{GroupMark, Head, Reader};
 use crate::chunk;
 use crate::flush::Flush;
 use crate::group::Group;
 use crate::machine::Machine;
+use crate::membership::{read_membership, read_snapshot_record};
 use crate::sessions::Slot;
 use crate::shard::{Options, Shard};
 use crate::wal::{LogFloor, Record, RecordKind, Recovered, Wal};
-
-/// The one voter of every group until a cluster is configured.
-const SELF: NodeId = NodeId(1);
-/// Ticks of silence after which a follower campaigns; a group of one campaigns at once.
-const ELECTION_TICKS: u32 = 10;
-const HEARTBEAT_TICKS: u32 = 2;
 
 /// A shard that is being rebuilt.
 #[derive(Debug)]
@@ -30,14 +29,19 @@ pub struct Opening {
     machine: Machine,
     head: Option<Head>,
     groups: BTreeMap<GroupId, GroupLog>,
+    /// Chunks whose files must be there.
+    chunks: BTreeSet<u64>,
 }
 
 /// What is known of one group's log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct GroupLog {
     hard_state: HardState,
-    /// The last entry whose effect the checkpoint holds.
+    /// The last entry whose effect the sessions hold, and the members as of it.
     floor: (Term, Index),
+    membership: Arc<Membership>,
+    /// The file that effect is in, if it came from another node and no checkpoint has it.
+    snapshot: Option<u64>,
     entries: Vec<Entry>,
 }
 
@@ -45,12 +49,19 @@ impl Opening {
     /// A shard that has nothing yet.
     pub fn new(options: Options) -> Opening {
         let groups = options.placement.groups_of(options.shard);
-        Opening {
-            options,
-            machine: Machine::default(),
-            head: None,
-            groups: groups.map(|group| (group, GroupLog::default())).collect(),
-        }
+        let fresh = |group| {
+            let log = GroupLog {
+                hard_state: HardState::default(),
+                floor: (Term(0), Index(0)),
+                membership: options.cluster.first_members(group),
+                snapshot: None,
+                entries: Vec::new(),
+            };
+            (group, log)
+        };
+        let groups = groups.map(fresh).collect();
+        let machine = Machine::new(!options.cluster.is_alone());
+        Opening { machine, head: None, groups, chunks: BTreeSet::new(), options }
     }
 
     /// Loads the newest checkpoint. Comes first, if there is one.
@@ -61,10 +72,11 @@ impl Opening {
         assert!(self.head.is_none(), "one checkpoint is loaded");
         let (head, mut reader) = Reader::open(bytes, self.options.identity())?;
         for mark in &head.groups {
-            let GroupMark { group, term, index, current_term, vote } = *mark;
-            let log = self.groups.get_mut(&group).ok_or("checkpoint names a foreign group")?;
-            log.hard_state = HardState { term: current_term, vote };
-            log.floor = (term, index);
+            let GroupMark { group, term, index, current_term, vote, membership } = mark;
+            let log = self.groups.get_mut(group).ok_or("checkpoint names a foreign group")?;
+            log.hard_state = HardState { term: *current_term, vote: *vote };
+            log.floor = (*term, *index);
+            log.membership = Arc::clone(membership);
         }
         while let Some((id, session)) = reader.next_session()? {
             if self.options.placement.group(id.as_str()) != session.group {
@@ -73,8 +85,9 @@ impl Opening {
             if self.machine.sessions.find(id.as_str()).is_some() {
                 return Err(format!("checkpoint holds session {id} twice"));
             }
-            self.machine.sessions.insert(id, session);
+            self.machine.insert(id, session);
         }
+        self.chunks.extend(&head.chunks);
         Ok(self.head.insert(head))
     }
 
@@ -108,9 +121,9 @@ impl Opening {
         self.head.as_ref().map(|head| head.floor)
     }
 
-    /// Chunks whose files must be there.
-    pub fn chunks(&self) -> &[u64] {
-        self.head.as_ref().map_or(&[], |head| &head.chunks)
+    /// Chunks whose files must be there, as far as is known by now.
+    pub fn chunks(&self) -> &BTreeSet<u64> {
+        &self.chunks
     }
 
     /// Takes the next record of the log.
@@ -126,42 +139,108 @@ impl Opening {
                 log.hard_state = HardState { term: Term(term), vote: vote.map(NodeId) };
                 Ok(())
             }
+            RecordKind::Entry { term, index, payload: [] } => {
+                log.entry(Term(term), Index(index), Content::Begin)
+            }
             RecordKind::Entry { term, index, payload } => {
-                log.entry(Term(term), Index(index), payload)
+                decode(payload)?;
+                log.entry(Term(term), Index(index), Content::Command(Arc::from(payload)))
+            }
+            RecordKind::Membership { term, index, payload } => {
+                let members = read_membership(payload).ok_or("log holds absurd members")?;
+                log.entry(Term(term), Index(index), Content::Membership(Arc::new(members)))
+            }
+            RecordKind::Snapshot { term, index, payload } => {
+                let (file, members) =
+                    read_snapshot_record(payload).ok_or("log holds an absurd snapshot")?;
+                log.restart((Term(term), Index(index)), file, members);
+                Ok(())
             }
         }
     }
 
-    /// The shard, which campaigns in all its groups at once.
+    /// Files of snapshots that must be loaded once the log is read.
+    pub fn snapshots(&self) -> Vec<u64> {
+        self.groups.values().filter_map(|log| log.snapshot).collect()
+    }
+
+    /// Loads the file of a snapshot. Returns the chunks it names, which must be there.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn snapshot(&mut self, file: u64, bytes: &[u8]) -> Result<Vec<u64>, String> {
+        let (head, mut reader) = Reader::open(bytes, self.options.identity())?;
+        let [mark] = head.groups.as_slice() else {
+            return Err("a snapshot is of one group".to_owned());
+        };
+        let log = self.groups.get(&mark.group).ok_or("snapshot names a foreign group")?;
+        if head.number != file || log.snapshot != Some(file) || log.floor != (mark.term, mark.index)
+        {
+            return Err("the snapshot is not the one the log speaks of".to_owned());
+        }
+        let group = mark.group;
+        while let Some((id, session)) = reader.next_session()? {
+            if session.group != group || self.options.placement.group(id.as_str()) != group {
+                return Err(format!("snapshot holds session {id}, which lives elsewhere"));
+            }
+            self.machine.install(id, session);
+        }
+        self.chunks.extend(&head.chunks);
+        Ok(head.chunks)
+    }
+
+    /// The shard.
+    ///
+    /// # Panics
+    /// If a snapshot was not loaded.
     pub fn finish(self, recovered: Recovered) -> Shard {
         let identity = self.options.identity();
-        let groups = self.groups.into_iter().map(|(id, log)| {
-            let floor = log.floor;
-            let config = Config {
-                id: SELF,
-                voters: vec![SELF],
-                election_ticks: ELECTION_TICKS,
-                heartbeat_ticks: HEARTBEAT_TICKS,
-                seed: self.options.log_id ^ u64::from(id.0),
-            };
-            let restored =
-                Restored { hard_state: log.hard_state, snapshot: floor, entries: log.entries };
-            let mut node = Node::new(config, restored);
-            node.campaign();
-            Group::new(id, node, floor)
-        });
-        let (number, chunks) = match &self.head {
-            Some(head) => (Some(head.number), head.chunks.iter().copied().collect()),
-            None => (None, BTreeSet::new()),
-        };
-        let flush = Flush::new(identity, number, chunks);
+        // What was being written when the node stopped cannot be told from what had been acknowledged.
+        let doubtful = recovered.cut.is_some();
+        let mut snapshot_files = BTreeMap::new();
+        let mut groups = Vec::with_capacity(self.groups.len());
+        for (id, log) in self.groups {
+            if let Some(file) = log.snapshot {
+                snapshot_files.insert(file, (id, log.floor.1.0));
+            }
+            groups.push(open_group(&self.options, id, log, doubtful));
+        }
+        let (number, chunks) = (self.head.as_ref().map(|head| head.number), self.chunks);
+        let newest = snapshot_files.last_key_value().map_or(0, |(file, _)| *file);
+        let flush = Flush::new(identity, number, chunks, newest);
         let wal = Wal::new(identity, self.options.segment_bytes, recovered);
-        Shard::assemble(self.options, groups.collect(), self.machine, (wal, flush))
+        let mut shard = Shard::assemble(self.options, groups, self.machine, (wal, flush));
+        shard.snapshot_files = snapshot_files;
+        shard
     }
 }
 
+/// A group as it was when its node stopped. One whose members are nobody else leads itself at once.
+fn open_group(options: &Options, id: GroupId, log: GroupLog, doubtful: bool) -> Group {
+    let timing = options.cluster.timing;
+    let config = Config {
+        id: options.cluster.own,
+        election_ticks: timing.election_ticks,
+        heartbeat_ticks: timing.heartbeat_ticks,
+        quiet_ticks: timing.quiet_ticks,
+        seed: options.log_id ^ u64::from(id.0),
+        inflight_max: APPENDS_IN_FLIGHT_MAX,
+        append_bytes_max: APPEND_BYTES_MAX,
+        lease: false,
+    };
+    let snapshot = Snapshot { last: log.floor, membership: log.membership };
+    let floor = log.floor;
+    let restored =
+        Restored { hard_state: log.hard_state, snapshot, entries: log.entries, doubtful };
+    let mut node = Node::new(config, restored);
+    if node.membership().voters == [options.cluster.own] && !node.membership().is_joint() {
+        node.campaign();
+    }
+    Group::new(id, node, floor, options.cluster.wanted(id))
+}
+
 impl GroupLog {
-    fn entry(&mut self, term: Term, index: Index, payload: &[u8]) -> Result<(), String> {
+    fn entry(&mut self, term: Term, index: Index, content: Content) -> Result<(), String> {
         if index <= self.floor.1 {
             return Ok(());
         }
@@ -171,12 +250,24 @@ impl GroupLog {
             let last = first + self.entries.len() as u64 - 1;
             return Err(format!("log jumps from index {last} to {}", index.0));
         }
-        if !payload.is_empty() {
-            decode(payload)?;
-        }
         // A later leader replaced what an earlier one had written from here on.
         self.entries.truncate(place);
-        self.entries.push(Entry { term, index, payload: Arc::from(payload) });
+        self.entries.push(Entry { term, index, content });
         Ok(())
+    }
+
+    /// The state up to `place` was taken over from another node.
+    fn restart(&mut self, place: (Term, Index), file: u64, members: Membership) {
+        if place.1 <= self.floor.1 {
+            return;
+        }
+        let continues = self.entries.iter().position(|entry| entry.position() == place);
+        match continues {
+            Some(at) => drop(self.entries.drain(..=at)),
+            None => self.entries.clear(),
+        }
+        self.floor = place;
+        self.membership = Arc::new(members);
+        self.snapshot = Some(file);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::api::{Event, EventsPage, List, Reply, SessionRow, Visibility};
 use model::error::{Code, Refusal};
-use model::ids::{Seq, SessionId};
+use model::ids::{GroupId, Seq, SessionId};
 use model::json::has_members;
 use model::limits::{
     LIST_SCAN_BYTES_PER_TURN, LIST_SCAN_PER_TURN, LISTS_PER_SHARD, PAGE_BYTES_MAX, PAGES_PER_SHARD,
@@ -138,6 +138,8 @@ pub(crate) struct Lists {
 struct Scan {
     ticket: Ticket,
     list: List,
+    /// The groups led here when it began, ascending: others' sessions are not shown.
+    groups: Vec<GroupId>,
     rows: Vec<SessionRow>,
     bytes: usize,
 }
@@ -147,18 +149,29 @@ impl Lists {
         self.scans.is_empty()
     }
 
-    /// Begins a list, unless too many are under way.
-    pub(crate) fn open(&mut self, ticket: Ticket, list: List) -> Option<Reply> {
+    /// Begins a list of the sessions of some groups, unless too many are under way.
+    pub(crate) fn open(
+        &mut self,
+        ticket: Ticket,
+        list: List,
+        groups: Vec<GroupId>,
+    ) -> Option<Reply> {
+        assert!(groups.is_sorted(), "groups are looked up by search");
         if LISTS_PER_SHARD <= self.scans.len() {
             let refusal = Refusal::from(Code::EventStoreBackpressure);
             return Some(refusal.into());
         }
-        self.scans.push_back(Scan { ticket, list, rows: Vec::new(), bytes: 0 });
+        self.scans.push_back(Scan { ticket, list, groups, rows: Vec::new(), bytes: 0 });
         None
     }
 
-    /// Lets the list that waited longest look at some sessions.
-    pub(crate) fn work(&mut self, sessions: &Sessions) -> Option<(Ticket, Reply)> {
+    /// Lets the list that waited longest look at some sessions. `led` says which groups are still led
+    /// here when it ends.
+    pub(crate) fn work(
+        &mut self,
+        sessions: &Sessions,
+        led: impl Fn(GroupId) -> bool,
+    ) -> Option<(Ticket, Reply)> {
         let mut scan = self.scans.pop_front()?;
         let cursor = scan.list.cursor.take();
         let mut bytes = 0;
@@ -167,7 +180,7 @@ impl Lists {
             let size = id.as_str().len() + session.text_bytes();
             if scan.wants(session) {
                 if scan.is_full(size) {
-                    return Some((scan.ticket, Reply::Sessions { rows: scan.rows, more: true }));
+                    return Some(scan.end(true, led));
                 }
                 scan.bytes += size;
                 scan.rows.push(session.row(id.as_str()));
@@ -179,7 +192,7 @@ impl Lists {
                 return None;
             }
         }
-        Some((scan.ticket, Reply::Sessions { rows: scan.rows, more: false }))
+        Some(scan.end(false, led))
     }
 }
 
@@ -190,12 +203,19 @@ impl Scan {
             Visibility::Archived => session.archived,
             Visibility::All => true,
         };
-        visible && has_members(session.metadata(), &self.list.metadata)
+        visible
+            && self.groups.binary_search(&session.group).is_ok()
+            && has_members(session.metadata(), &self.list.metadata)
     }
 
     /// Whether a row of `size` bytes belongs to the next page. A page holds one row at least.
     fn is_full(&self, size: usize) -> bool {
         self.rows.len() == self.list.limit as usize
             || (!self.rows.is_empty() && PAGE_BYTES_MAX < self.bytes + size)
+    }
+
+    fn end(self, more: bool, led: impl Fn(GroupId) -> bool) -> (Ticket, Reply) {
+        let groups = self.groups.into_iter().filter(|group| led(*group)).collect();
+        (self.ticket, Reply::Sessions { rows: self.rows, more, groups })
     }
 }

@@ -17,6 +17,8 @@ use crate::session::Extent;
 pub(crate) enum Purpose {
     Tail(TailId),
     Page(Ticket),
+    /// A snapshot on its way to another node.
+    Export(u64),
 }
 
 /// A block someone waits for.

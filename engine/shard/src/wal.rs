@@ -105,8 +105,7 @@ impl Wal {
         }
     }
 
-    /// Takes an entry and returns the batch it will travel in: the entry is durable once that batch
-    /// is. Its bytes are copied.
+    /// Takes an entry with a command, or the one a leader begins with; see [`Wal::accept`].
     ///
     /// # Panics
     /// If the payload exceeds `RECORD_BYTES_MAX` or does not fit a segment.
@@ -117,32 +116,46 @@ impl Wal {
         index: u64,
         payload: &[u8],
     ) -> BatchNumber {
-        assert!(payload.len() <= RECORD_BYTES_MAX, "entries are bounded at the door");
-        assert!(0 < index, "a group's log counts from 1");
-        let kind = RecordKind::Entry { term, index, payload };
-        let (building, batch) = self.room_for(payload.len());
-        building.builder.push(&Record { group, kind });
-        let highest = building.highest.entry(group).or_insert(index);
-        *highest = index.max(*highest);
-        batch
+        self.accept(group, RecordKind::Entry { term, index, payload })
     }
 
-    /// Takes a hard state and returns the batch it will travel in.
+    /// Takes a hard state; see [`Wal::accept`].
     pub fn accept_hard_state(
         &mut self,
         group: GroupId,
         term: u64,
         vote: Option<u64>,
     ) -> BatchNumber {
-        let (building, batch) = self.room_for(size_of::<u64>());
-        building.builder.push(&Record { group, kind: RecordKind::HardState { term, vote } });
-        building.hard_states.insert(group, HardState { term, vote });
+        self.accept(group, RecordKind::HardState { term, vote })
+    }
+
+    /// Takes a record and returns the batch it will travel in: it is durable once that batch is. Its
+    /// bytes are copied.
+    ///
+    /// # Panics
+    /// If the payload exceeds `RECORD_BYTES_MAX` or does not fit a segment.
+    pub fn accept(&mut self, group: GroupId, kind: RecordKind<'_>) -> BatchNumber {
+        let bytes = kind.bytes();
+        assert!(bytes <= format::record_bytes(RECORD_BYTES_MAX), "records are bounded at the door");
+        let (building, batch) = self.room_for(bytes);
+        building.builder.push(&Record { group, kind });
+        match kind {
+            RecordKind::HardState { term, vote } => {
+                building.hard_states.insert(group, HardState { term, vote });
+            }
+            RecordKind::Entry { index, .. }
+            | RecordKind::Membership { index, .. }
+            | RecordKind::Snapshot { index, .. } => {
+                assert!(0 < index, "a group's log counts from 1");
+                let highest = building.highest.entry(group).or_insert(index);
+                *highest = index.max(*highest);
+            }
+        }
         batch
     }
 
     /// The batch that takes the next record, and its number.
-    fn room_for(&mut self, payload_bytes: usize) -> (&mut Building, BatchNumber) {
-        let bytes = format::record_bytes(payload_bytes);
+    fn room_for(&mut self, bytes: usize) -> (&mut Building, BatchNumber) {
         let is_full = |last: &Building| {
             !last.builder.is_empty() && self.batch_bytes < last.builder.bytes() + bytes
         };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use model::api::{Reply, TailMessage};
 use model::ids::{Micros, Now, ShardId};
-use shard::effect::{Clients, Effect, Input, TailId, Ticket, perform};
+use shard::effect::{Clients, Effect, Input, NoPeers, TailId, Ticket, perform};
 use shard::shard::Shard;
 
 use crate::disk::UringDisk;
@@ -176,7 +176,7 @@ impl Driver {
         }
         self.shard.settle(now, effects);
         let mut clients = Doors { hub: &self.hub, inbox: &self.inbox };
-        perform(effects, &mut self.disk, &mut clients);
+        perform(effects, &mut self.disk, &mut clients, &mut NoPeers);
         self.pulse.busy.set(self.shard.busy());
         self.pulse.turns.set(self.pulse.turns.get().saturating_add(1));
     }

@@ -78,11 +78,13 @@ impl Gateway {
         let calls: Vec<Call> =
             shards.map(|shard| self.0.start(ShardId(shard), Request::List(list.clone()))).collect();
         let mut merged: Vec<SessionRow> = Vec::new();
+        let mut groups = Vec::new();
         // A shard that has more says nothing of ids behind its last row.
         let mut known_to: Option<SessionId> = None;
         for call in calls {
             match call.await {
-                Reply::Sessions { rows, more } => {
+                Reply::Sessions { rows, more, groups: led } => {
+                    groups.extend(led);
                     if more && let Some(last) = rows.last() {
                         let end = known_to.get_or_insert_with(|| last.id.clone());
                         *end = last.id.clone().min(end.clone());
@@ -90,7 +92,10 @@ impl Gateway {
                     merged.extend(rows);
                 }
                 Reply::Refused(refusal) => return Reply::Refused(refusal),
-                Reply::Session(_) | Reply::Appended(_) | Reply::Events { .. } => {
+                Reply::Session(_)
+                | Reply::Appended(_)
+                | Reply::Events { .. }
+                | Reply::NotLeader { .. } => {
                     return Refusal::from(Code::InternalError).into();
                 }
             }
@@ -101,7 +106,7 @@ impl Gateway {
         }
         let more = known_to.is_some() || (list.limit as usize) < merged.len();
         merged.truncate(list.limit as usize);
-        Reply::Sessions { rows: merged, more }
+        Reply::Sessions { rows: merged, more, groups }
     }
 
     /// Follows a session; see [`TailMessage`] for what comes.

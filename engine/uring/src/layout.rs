@@ -6,6 +6,7 @@
 //!     log/0000000000000001.log      a segment of the log, named by its number
 //!     chunk-0000000000000001        sealed events
 //!     checkpoint-0000000000000001   all sessions at one moment
+//!     snapshot-0000000000000001     one group's sessions, taken over from another node
 //!     *.tmp                         a file without a name yet; whoever finds one at start removes it
 //! ```
 
@@ -85,6 +86,7 @@ fn file_name(file: FileName) -> String {
     match file {
         FileName::Chunk(number) => format!("chunk-{number:0DIGITS$x}"),
         FileName::Checkpoint(number) => format!("checkpoint-{number:0DIGITS$x}"),
+        FileName::Snapshot(number) => format!("snapshot-{number:0DIGITS$x}"),
     }
 }
 
@@ -92,6 +94,9 @@ fn file_name(file: FileName) -> String {
 pub fn parse_file(name: &str) -> Option<FileName> {
     if let Some(digits) = name.strip_prefix("chunk-") {
         return parse_number(digits).map(FileName::Chunk);
+    }
+    if let Some(digits) = name.strip_prefix("snapshot-") {
+        return parse_number(digits).map(FileName::Snapshot);
     }
     name.strip_prefix("checkpoint-").and_then(parse_number).map(FileName::Checkpoint)
 }

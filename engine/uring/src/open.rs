@@ -55,21 +55,23 @@ pub fn open(data_dir: &Path, options: Options, fresh: bool) -> Result<(Shard, Fo
         );
         return Err(OpenError { fatal: Fatal::Corruption, text });
     }
-    let mut opening = Opening::new(options);
+    let mut opening = Opening::new(options.clone());
     let (files, leftovers) = list(dir.path(), layout::parse_file)?;
     let newest = newest_checkpoint(&files);
     if let Some(number) = newest {
-        load_checkpoint(&dir, number, &mut opening, options)?;
+        load_checkpoint(&dir, number, &mut opening, &options)?;
     }
+    let (recovered, found) = load_log(&dir, &mut opening, &options)?;
+    let snapshots = load_snapshots(&dir, &mut opening, &options)?;
     let mut obsolete: Vec<PathBuf> = leftovers;
     for name in &files {
         let needed = match name {
             FileName::Chunk(number) => opening.chunks().contains(number),
             FileName::Checkpoint(number) => Some(*number) == newest,
+            FileName::Snapshot(number) => snapshots.contains(number),
         };
         obsolete.extend((!needed).then(|| dir.file(*name)));
     }
-    let (recovered, found) = load_log(&dir, &mut opening, options)?;
     clean(&dir, &recovered, &obsolete)?;
     Ok((opening.finish(recovered), found))
 }
@@ -77,7 +79,7 @@ pub fn open(data_dir: &Path, options: Options, fresh: bool) -> Result<(Shard, Fo
 fn newest_checkpoint(files: &[FileName]) -> Option<u64> {
     let numbers = files.iter().filter_map(|name| match name {
         FileName::Checkpoint(number) => Some(*number),
-        FileName::Chunk(_) => None,
+        FileName::Chunk(_) | FileName::Snapshot(_) => None,
     });
     numbers.max()
 }
@@ -86,13 +88,13 @@ fn load_checkpoint(
     dir: &ShardDir,
     number: u64,
     opening: &mut Opening,
-    options: Options,
+    options: &Options,
 ) -> Result<(), OpenError> {
     let path = dir.file(FileName::Checkpoint(number));
     let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
     let head = opening.checkpoint(&bytes).map_err(|what| corrupt(&path, &what))?;
     let newest_chunk = head.newest_chunk;
-    for chunk in opening.chunks().to_vec() {
+    for chunk in opening.chunks().iter().copied().collect::<Vec<_>>() {
         let path = dir.file(FileName::Chunk(chunk));
         let (file, trailer) = open_chunk(&path, chunk, options)?;
         if newest_chunk != Some(chunk) {
@@ -109,12 +111,30 @@ fn load_checkpoint(
     Ok(())
 }
 
+/// Loads the snapshots of other nodes that the log says were taken over. Returns their numbers.
+fn load_snapshots(
+    dir: &ShardDir,
+    opening: &mut Opening,
+    options: &Options,
+) -> Result<Vec<u64>, OpenError> {
+    let numbers = opening.snapshots();
+    for number in &numbers {
+        let path = dir.file(FileName::Snapshot(*number));
+        let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
+        let chunks = opening.snapshot(*number, &bytes).map_err(|what| corrupt(&path, &what))?;
+        for chunk in chunks {
+            open_chunk(&dir.file(FileName::Chunk(chunk)), chunk, options)?;
+        }
+    }
+    Ok(numbers)
+}
+
 /// Looks at both ends of a chunk: a file that is missing, cut short or another's is noticed at
 /// start, not when somebody wants to read from it.
 fn open_chunk(
     path: &Path,
     number: u64,
-    options: Options,
+    options: &Options,
 ) -> Result<(File, chunk::Trailer), OpenError> {
     let read = || -> io::Result<(File, Vec<u8>, [u8; chunk::TRAILER_BYTES], u64)> {
         let file = File::open(path)?;
@@ -137,7 +157,7 @@ fn open_chunk(
 fn load_log(
     dir: &ShardDir,
     opening: &mut Opening,
-    options: Options,
+    options: &Options,
 ) -> Result<(Recovered, Found), OpenError> {
     let (mut numbers, leftovers) = list(dir.log(), layout::parse_segment)?;
     numbers.sort_unstable();

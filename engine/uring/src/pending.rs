@@ -101,7 +101,10 @@ impl TailQueue {
         if state.ended {
             return;
         }
-        state.ended = matches!(message, TailMessage::Refused(_) | TailMessage::Closed(_));
+        state.ended = matches!(
+            message,
+            TailMessage::Refused(_) | TailMessage::Closed(_) | TailMessage::Elsewhere { .. }
+        );
         state.messages.push_back(message);
         if let Some(waker) = state.waker.take() {
             waker.wake();

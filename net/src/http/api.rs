@@ -162,6 +162,7 @@ impl Visit {
         match answer {
             None => Err(Code::RaftTimeout.into()),
             Some(api::Reply::Refused(refusal)) => Err(refusal.into()),
+            Some(api::Reply::NotLeader { .. }) => Err(Code::RaftUnavailable.into()),
             Some(reply) => Ok(reply),
         }
     }

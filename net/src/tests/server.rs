@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::ids::{Placement, ShardId};
+use shard::NodeId;
+use shard::cluster::Cluster;
 use shard::opening::Opening;
 use shard::shard::{Options, Shard};
 use shard::wal::Recovery;
@@ -130,8 +132,9 @@ fn fresh_shard(settings: &Settings) -> Shard {
         log_id: 7,
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: SEGMENT_BYTES,
+        cluster: Cluster::alone(NodeId(1 << 32)),
     };
-    let opening = Opening::new(options);
+    let opening = Opening::new(options.clone());
     let recovery = Recovery::new(options.identity(), options.segment_bytes, opening.floor());
     opening.finish(recovery.finish().unwrap())
 }

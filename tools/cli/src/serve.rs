@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
+use model::cluster::NodeName;
 use model::config::{self, AuthMode, Environment, LogSync, ServeConfig};
 use model::error::Fatal;
 use model::ids::ShardId;
@@ -12,6 +13,8 @@ use model::limits::SEGMENT_BYTES;
 use model::metric::Metric;
 use net::{Exposition, Newcomer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shard::NodeId;
+use shard::cluster::{Cluster, Timing};
 use shard::shard::{Options, Shard};
 use uring::{Cores, DataDir, Settings, SyncStrategy, Wanted, open};
 
@@ -116,7 +119,7 @@ fn serve_configured(
     let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
     let exposition = exposition.map_err(Failure::failed)?;
     tell_constants(&config, cores);
-    let shards = open_shards(&data_dir, cores, config.event_store_bytes)?;
+    let shards = open_shards(&data_dir, cores, &config)?;
     let settings = Settings {
         data_dir: data_dir.path().to_owned(),
         cores: Some(usize::try_from(cores).expect("a number of 32 bits")),
@@ -220,20 +223,36 @@ fn connections_max(wanted: u32) -> Result<u32, Failure> {
     Ok(fits)
 }
 
+/// The node's place in its cluster, as shards see it.
+fn cluster(data_dir: &DataDir, config: &ServeConfig) -> Cluster {
+    let founding = data_dir.manifest().founding.as_ref();
+    let founding = founding.expect("a directory belongs to a cluster before its shards open");
+    Cluster {
+        own: NodeId(data_dir.manifest().member().0),
+        founders: founding.members.iter().map(|member| NodeId(member.0)).collect(),
+        founding_factor: founding.factor,
+        write: config.cluster.write.iter().map(NodeName::tag).collect(),
+        factor: config.cluster.factor,
+        timing: Timing::default(),
+    }
+}
+
 /// Reads all shards back, as many at once as there are cores: each holds a segment in memory.
 fn open_shards(
     data_dir: &DataDir,
     cores: u32,
-    event_store_bytes: u64,
+    config: &ServeConfig,
 ) -> Result<Vec<(ShardId, Shard)>, Failure> {
     let manifest = data_dir.manifest();
     let shards = manifest.placement.shards();
+    let cluster = cluster(data_dir, config);
     let options = |shard: ShardId| Options {
         placement: manifest.placement,
         shard,
         log_id: manifest.identity(shard).log_id,
-        hot_bytes_max: event_store_bytes / u64::from(shards),
+        hot_bytes_max: config.event_store_bytes / u64::from(shards),
         segment_bytes: SEGMENT_BYTES,
+        cluster: cluster.clone(),
     };
     let all: Vec<ShardId> = (0..shards).map(ShardId).collect();
     let mut opened = Vec::with_capacity(all.len());
@@ -256,10 +275,11 @@ fn open_shards(
 
 fn open_shard(data_dir: &DataDir, options: Options) -> Result<Shard, Failure> {
     let start = Instant::now();
+    let number = options.shard.0;
     let opened = open::open(data_dir.path(), options, false);
     let (shard, found) = opened.map_err(|error| Failure::new(error.fatal, error.text))?;
     tracing::info!(
-        shard = options.shard.0,
+        shard = number,
         segments = found.segments,
         records = found.records,
         milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -267,7 +287,7 @@ fn open_shard(data_dir: &DataDir, options: Options) -> Result<Shard, Failure> {
     );
     if let Some((segment, byte)) = found.cut {
         tracing::warn!(
-            shard = options.shard.0,
+            shard = number,
             segment,
             byte,
             "the log ended in the middle of a batch that was never acknowledged; it is cut there"

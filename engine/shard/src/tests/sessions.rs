@@ -3,7 +3,7 @@
 use model::api::{Event, List, Reply, Request, SessionRow, Visibility};
 use model::command::{Append, Dedupe, Patch, SetArchived, TitleChange};
 use model::error::Code;
-use model::ids::Seq;
+use model::ids::{GroupId, Seq};
 
 use super::world::{World, append, create, id};
 use crate::session::{Memory, Remembered};
@@ -169,7 +169,7 @@ fn list(
     let cursor = cursor.map(Into::into);
     let list = List { cursor, limit, visibility, metadata: Vec::new() };
     match world.answer(Request::List(list)) {
-        Reply::Sessions { rows, more } => {
+        Reply::Sessions { rows, more, .. } => {
             let mut names: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
             names.extend(more.then(|| "...".to_owned()));
             names
@@ -205,7 +205,8 @@ fn a_list_looks_at_thousands_without_blocking_a_turn() {
     world.shard.settle(world.now, &mut effects);
     assert!(effects.is_empty() && world.shard.has_work(), "the list goes on in the next turn");
     world.run();
-    let nothing = Reply::Sessions { rows: Vec::new(), more: false };
+    let groups = (0..4).map(GroupId).collect();
+    let nothing = Reply::Sessions { rows: Vec::new(), more: false, groups };
     assert_eq!(world.clients.replies[&ticket], nothing);
 }
 

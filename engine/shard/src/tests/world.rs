@@ -8,11 +8,14 @@ use model::command::{Append, Create, Dedupe, Principal, Producer};
 use model::error::Code;
 use model::ids::{Micros, Now, Placement, Seq, SessionId, ShardId};
 
+use raft::NodeId;
+
 use crate::aligned::AlignedBuffer;
 use crate::chunk;
+use crate::cluster::Cluster;
 use crate::effect::{
-    Clients, Completion, Disk, DiskOp, Effect, FileName, Input, NoSpace, SegmentNumber, TailId,
-    Ticket, perform,
+    Clients, Completion, Disk, DiskOp, Effect, FileName, Input, NoPeers, NoSpace, SegmentNumber,
+    TailId, Ticket, perform,
 };
 use crate::opening::Opening;
 use crate::shard::{Options, Shard};
@@ -142,6 +145,7 @@ pub(super) fn options(groups: u32, hot_bytes_max: u64) -> Options {
         log_id: 7,
         hot_bytes_max,
         segment_bytes: SEGMENT_BYTES,
+        cluster: Cluster::alone(NodeId(1 << 32)),
     }
 }
 
@@ -150,7 +154,7 @@ impl World {
     pub(super) fn new(groups: u32, hot_bytes_max: u64) -> World {
         let options = options(groups, hot_bytes_max);
         let disk = FakeDisk::default();
-        let shard = open(options, &disk).expect("an empty disk opens");
+        let shard = open(options.clone(), &disk).expect("an empty disk opens");
         World::with(shard, disk, options)
     }
 
@@ -168,7 +172,7 @@ impl World {
         disk.temporary.clear();
         disk.done.clear();
         disk.held.clear();
-        let shard = open(options, &disk).expect("a crash leaves an explicable disk");
+        let shard = open(options.clone(), &disk).expect("a crash leaves an explicable disk");
         World::with(shard, disk, options)
     }
 
@@ -184,7 +188,7 @@ impl World {
                     assert!(self.disk.held.is_empty(), "one batch in flight");
                 }
             }
-            perform(&mut effects, &mut self.disk, &mut self.clients);
+            perform(&mut effects, &mut self.disk, &mut self.clients, &mut NoPeers);
             if quiet && self.disk.done.is_empty() && !self.shard.has_work() {
                 return;
             }
@@ -264,7 +268,7 @@ impl World {
 
 /// Rebuilds a shard from what is durable, as a program would.
 pub(super) fn open(options: Options, disk: &FakeDisk) -> Result<Shard, String> {
-    let mut opening = Opening::new(options);
+    let mut opening = Opening::new(options.clone());
     let newest = disk.files.keys().filter(|name| matches!(name, FileName::Checkpoint(_))).max();
     if let Some(name) = newest {
         let chunk = opening.checkpoint(&disk.files[name])?.newest_chunk;
@@ -294,6 +298,9 @@ pub(super) fn open(options: Options, disk: &FakeDisk) -> Result<Shard, String> {
         return Err(what);
     }
     let recovered = recovery.finish().map_err(|corruption| corruption.to_string())?;
+    for file in opening.snapshots() {
+        opening.snapshot(file, &disk.files[&FileName::Snapshot(file)])?;
+    }
     Ok(opening.finish(recovered))
 }
 

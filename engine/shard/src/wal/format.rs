@@ -21,6 +21,10 @@
 //!   10  version     u16                      32  payload, then zeros to the next multiple of 8
 //! ```
 //!
+//! Kinds: 1 an entry with a command, or without a payload the one a leader begins with; 2 a hard state;
+//! 3 an entry with a membership; 4 a snapshot taken over from another node. The payloads of 3 and 4 are
+//! drawn in `membership`.
+//!
 //! The chain value of a batch is its two checksums side by side: the header's covers every field
 //! and the body's checksum, so the value stands for every bit of the batch. No length is believed
 //! before the header's checksum has been compared. Every version of the format keeps these 80
@@ -47,6 +51,8 @@ const RECORD_ALIGN: usize = 8;
 const RECORD_VERSION: u16 = 1;
 const KIND_ENTRY: u16 = 1;
 const KIND_HARD_STATE: u16 = 2;
+const KIND_MEMBERSHIP: u16 = 3;
+const KIND_SNAPSHOT: u16 = 4;
 
 const _: () = assert!(HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
 const _: () = assert!(RECORD_HEAD_BYTES.is_multiple_of(RECORD_ALIGN));
@@ -140,6 +146,52 @@ pub enum RecordKind<'a> {
         /// Whom the group voted for in it.
         vote: Option<u64>,
     },
+    /// An entry that changes the group's members; it replaces others as an entry does.
+    Membership {
+        /// The entry's term.
+        term: u64,
+        /// Its place in the group's log.
+        index: u64,
+        /// The members.
+        payload: &'a [u8],
+    },
+    /// The group's state was taken over from another node: its log goes on behind this place, and of
+    /// the entries before this record only those behind it count, if the one at this place has this
+    /// term.
+    Snapshot {
+        /// The term of the last entry in the state.
+        term: u64,
+        /// Its place in the group's log.
+        index: u64,
+        /// The file with the state, and the members.
+        payload: &'a [u8],
+    },
+}
+
+impl RecordKind<'_> {
+    /// The place in the group's log that the record speaks of.
+    pub fn index(&self) -> Option<u64> {
+        match *self {
+            RecordKind::HardState { .. } => None,
+            RecordKind::Entry { index, .. }
+            | RecordKind::Membership { index, .. }
+            | RecordKind::Snapshot { index, .. } => Some(index),
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            RecordKind::HardState { .. } => size_of::<u64>(),
+            RecordKind::Entry { payload, .. }
+            | RecordKind::Membership { payload, .. }
+            | RecordKind::Snapshot { payload, .. } => payload.len(),
+        }
+    }
+
+    /// Bytes the record takes in a batch, at most.
+    pub(super) fn bytes(&self) -> usize {
+        record_bytes(self.payload_bytes())
+    }
 }
 
 /// Why the bytes at some place are not a batch that belongs there.
@@ -375,6 +427,8 @@ impl<'a> Records<'a> {
                 let vote = Some(u64::from_le_bytes(payload.try_into().ok()?));
                 RecordKind::HardState { term, vote }
             }
+            KIND_MEMBERSHIP => RecordKind::Membership { term, index, payload },
+            KIND_SNAPSHOT => RecordKind::Snapshot { term, index, payload },
             _ => return None,
         };
         self.at += end.checked_next_multiple_of(RECORD_ALIGN)?;
@@ -439,6 +493,12 @@ impl Builder {
             }
             RecordKind::HardState { term, vote: Some(vote) } => {
                 self.put((KIND_HARD_STATE, group), term, 0, &vote.to_le_bytes());
+            }
+            RecordKind::Membership { term, index, payload } => {
+                self.put((KIND_MEMBERSHIP, group), term, index, payload);
+            }
+            RecordKind::Snapshot { term, index, payload } => {
+                self.put((KIND_SNAPSHOT, group), term, index, payload);
             }
         }
     }

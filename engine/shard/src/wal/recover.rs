@@ -320,7 +320,9 @@ impl Recovery {
         for record in batch.records() {
             let record = record?;
             match record.kind {
-                RecordKind::Entry { index, .. } => segment.note(record.group, index),
+                RecordKind::Entry { index, .. }
+                | RecordKind::Membership { index, .. }
+                | RecordKind::Snapshot { index, .. } => segment.note(record.group, index),
                 RecordKind::HardState { term, vote } => {
                     self.hard_states.insert(record.group, HardState { term, vote });
                 }

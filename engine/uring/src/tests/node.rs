@@ -11,6 +11,8 @@ use model::api::{Appended, List, Reply, Request, TailMessage, TailOpen, Visibili
 use model::command::{Append, Create, Dedupe, Principal};
 use model::error::{Code, Fatal};
 use model::ids::{Placement, Seq, SessionId, ShardId};
+use shard::NodeId;
+use shard::cluster::Cluster;
 use shard::effect::SegmentNumber;
 use shard::opening::Opening;
 use shard::shard::{Options, Shard};
@@ -88,6 +90,7 @@ fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
                 log_id: 7,
                 hot_bytes_max,
                 segment_bytes: SEGMENT_BYTES,
+                cluster: Cluster::alone(NodeId(1 << 32)),
             };
             (shard, open_one(options, &dir))
         })
@@ -102,7 +105,7 @@ fn open_one(options: Options, dir: &ShardDir) -> Shard {
         .map(|(number, path)| (number, fs::read(path).unwrap()))
         .collect();
     segments.sort();
-    let mut opening = Opening::new(options);
+    let mut opening = Opening::new(options.clone());
     let mut recovery = Recovery::new(options.identity(), options.segment_bytes, opening.floor());
     for (number, bytes) in &segments {
         recovery.peek(*number, &bytes[..4096]);
@@ -185,7 +188,7 @@ async fn check(gateway: Gateway) {
     let mut seen = Vec::new();
     loop {
         let list = List { cursor, limit: 7, visibility: Visibility::Active, metadata: Vec::new() };
-        let Reply::Sessions { rows, more } = gateway.call(Request::List(list)).await else {
+        let Reply::Sessions { rows, more, .. } = gateway.call(Request::List(list)).await else {
             panic!()
         };
         assert!(rows.len() <= 7);

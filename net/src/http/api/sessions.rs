@@ -71,7 +71,7 @@ pub(super) async fn set_archived(
 pub(super) async fn list(visit: &Visit, request: &Request<Incoming>) -> Result<Reply, Problem> {
     let list = session::list(&input::query(request)?)?;
     match visit.ask(api::Request::List(list)).await? {
-        api::Reply::Sessions { rows, more } => {
+        api::Reply::Sessions { rows, more, .. } => {
             Ok(reply::json(StatusCode::OK, render::sessions(&rows, more)))
         }
         _ => Err(unexpected()),

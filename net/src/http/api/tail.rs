@@ -36,8 +36,8 @@ pub(super) async fn open(
     match first {
         Some(TailMessage::Opened) => {}
         Some(TailMessage::Refused(refusal)) => return Err(refusal.into()),
-        // The tail of a core that is gone.
-        None => return Err(Code::RaftUnavailable.into()),
+        // The tail of a core that is gone, or of a group that has no leader.
+        None | Some(TailMessage::Elsewhere { .. }) => return Err(Code::RaftUnavailable.into()),
         Some(TailMessage::Events { .. } | TailMessage::Closed(_)) => return Err(unexpected()),
     }
     visit.shared.meters.tail_opened(cursor.0 == 0);

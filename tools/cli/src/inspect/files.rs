@@ -93,7 +93,7 @@ impl ShardFiles {
         let names = list(self.dir.path(), parse_file)?;
         let numbers = names.into_iter().filter_map(|name| match name {
             FileName::Checkpoint(number) => Some(number),
-            FileName::Chunk(_) => None,
+            FileName::Chunk(_) | FileName::Snapshot(_) => None,
         });
         let read = |number| Ok((number, read(&self.dir.file(FileName::Checkpoint(number)))?));
         numbers.map(read).collect()
@@ -109,7 +109,7 @@ impl ShardFiles {
             .into_iter()
             .filter_map(|name| match name {
                 FileName::Chunk(number) => Some(number),
-                FileName::Checkpoint(_) => None,
+                FileName::Checkpoint(_) | FileName::Snapshot(_) => None,
             })
             .collect();
         numbers.sort_unstable();

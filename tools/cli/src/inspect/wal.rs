@@ -152,6 +152,12 @@ pub(super) fn describe(record: &Record<'_>) -> String {
             };
             format!("group {group} entry term {term} index {index} bytes {} {what}", payload.len())
         }
+        RecordKind::Membership { term, index, payload } => {
+            format!("group {group} members term {term} index {index} bytes {}", payload.len())
+        }
+        RecordKind::Snapshot { term, index, payload } => {
+            format!("group {group} snapshot term {term} index {index} bytes {}", payload.len())
+        }
     }
 }
 

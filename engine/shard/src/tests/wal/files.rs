@@ -28,7 +28,9 @@ impl State {
     pub(super) fn take(&mut self, record: &Record<'_>) {
         let group = record.group;
         match record.kind {
-            RecordKind::Entry { term, index, payload } => {
+            RecordKind::Entry { term, index, payload }
+            | RecordKind::Membership { term, index, payload }
+            | RecordKind::Snapshot { term, index, payload } => {
                 self.entries.push((group, term, index, payload.to_vec()));
             }
             RecordKind::HardState { term, vote } => {

@@ -1,0 +1,224 @@
+//! From what a group's node asks for to the log, to other nodes and to the sessions.
+
+use model::api::Reply;
+use model::command::{ArchivedCommand, decode};
+use model::error::Refusal;
+use model::ids::Now;
+use model::limits::{
+    LOG_KEPT_BYTES_PER_GROUP_MIN, LOG_KEPT_BYTES_PER_SHARD, LOG_KEPT_WHILE_SENDING,
+};
+use raft::{Content, Entry, Message, Ready, Role, Snapshot};
+
+use crate::group::UNKNOWN;
+use crate::machine::Outcome;
+use crate::membership::{put_membership, snapshot_record};
+use crate::peer::PeerMessage;
+use crate::shard::{Parked, Shard};
+use crate::wal::RecordKind;
+
+impl Shard {
+    /// Does what the nodes of awake groups ask for, and answers reads that have become ripe.
+    pub(crate) fn drain_groups(&mut self, now: Now) {
+        while let Some(slot) = self.awake.pop() {
+            self.groups[slot].awake = false;
+            let led = self.groups[slot].node.status().role == Role::Leader;
+            while self.groups[slot].node.has_ready() {
+                let ready = self.groups[slot].node.ready();
+                self.act(slot, ready, now);
+            }
+            if self.groups[slot].has_reads() {
+                for read in self.groups[slot].ripe_reads() {
+                    self.answer_read(slot, read, now);
+                }
+            }
+            if !led && self.groups[slot].node.status().role == Role::Leader {
+                self.facts.elections_won += 1;
+            }
+        }
+    }
+
+    fn act(&mut self, slot: usize, ready: Ready, now: Now) {
+        let Ready {
+            hard_state,
+            snapshot,
+            entries,
+            receipt,
+            messages,
+            messages_after_persist,
+            committed,
+            reads,
+            snapshots,
+        } = ready;
+        self.send_all(slot, messages);
+        let last = self.persist(slot, hard_state, snapshot.as_ref(), &entries, receipt.as_ref());
+        match (last, receipt) {
+            (Some(batch), Some(receipt)) => {
+                let messages = messages_after_persist;
+                self.parked.push_back(Parked { batch, slot, receipt, messages });
+            }
+            (last, receipt) => {
+                assert!(last.is_none() && receipt.is_none(), "a receipt stands for a write");
+                assert!(messages_after_persist.is_empty(), "nothing waits for no write");
+            }
+        }
+        self.apply(slot, &committed);
+        for read in reads {
+            for vain in self.groups[slot].round_ended(read.context, read.index) {
+                let leader = self.groups[slot].leader();
+                self.turn_away(vain, leader);
+            }
+        }
+        for peer in snapshots {
+            self.begin_export(slot, peer, now);
+        }
+    }
+
+    pub(crate) fn send_all(&mut self, slot: usize, messages: Vec<Message>) {
+        let group = self.groups[slot].id;
+        let sends = messages.into_iter();
+        self.sends.extend(sends.map(|message| (message.to, PeerMessage::Raft { group, message })));
+    }
+
+    /// Hands a write to the log. Returns the batch that holds its last record. What was cut off by a
+    /// full batch gets a receipt of its own.
+    fn persist(
+        &mut self,
+        slot: usize,
+        hard_state: Option<raft::HardState>,
+        snapshot: Option<&Snapshot>,
+        entries: &[Entry],
+        receipt: Option<&raft::Receipt>,
+    ) -> Option<crate::effect::BatchNumber> {
+        let id = self.groups[slot].id;
+        let mut batch = None;
+        let mut before: Option<(crate::effect::BatchNumber, &Entry)> = None;
+        if let Some(state) = hard_state {
+            let vote = state.vote.map(|node| node.0);
+            batch = Some(self.wal.accept_hard_state(id, state.term.0, vote));
+        }
+        if let Some(Snapshot { last: (term, index), membership }) = snapshot {
+            let file = self.import_file(id, *index);
+            let payload = snapshot_record(file, membership);
+            let kind = RecordKind::Snapshot { term: term.0, index: index.0, payload: &payload };
+            batch = Some(self.wal.accept(id, kind));
+        }
+        let mut members = Vec::new();
+        for entry in entries {
+            let (term, index) = (entry.term.0, entry.index.0);
+            let kind = match &entry.content {
+                Content::Begin => RecordKind::Entry { term, index, payload: &[] },
+                Content::Command(payload) => RecordKind::Entry { term, index, payload },
+                Content::Membership(membership) => {
+                    members.clear();
+                    put_membership(&mut members, membership);
+                    RecordKind::Membership { term, index, payload: &members }
+                }
+            };
+            let into = self.wal.accept(id, kind);
+            if let (Some((full, last)), Some(receipt)) = (before, receipt)
+                && full < into
+            {
+                let receipt = receipt.up_to(last);
+                self.parked.push_back(Parked { batch: full, slot, receipt, messages: Vec::new() });
+            }
+            before = Some((into, entry));
+            batch = Some(into);
+        }
+        batch
+    }
+
+    fn apply(&mut self, slot: usize, committed: &[Entry]) {
+        let Some(last) = committed.last() else { return };
+        self.changed_since_flush = true;
+        for entry in committed {
+            let was_serving = self.groups[slot].is_serving();
+            let group = &mut self.groups[slot];
+            group.note_applied(entry);
+            let resolved = group.resolve(entry);
+            let outcome = match &entry.content {
+                Content::Command(payload) => Some(self.apply_command(slot, payload, was_serving)),
+                Content::Begin | Content::Membership(_) => None,
+            };
+            let Some(resolved) = resolved else { continue };
+            self.pending_requests -= 1;
+            self.pending_bytes -= resolved.bytes;
+            let reply = match outcome {
+                Some(outcome) if resolved.own => self.reply(entry, outcome),
+                _ => Refusal::from(UNKNOWN).into(),
+            };
+            self.replies.push((resolved.ticket, reply));
+        }
+        self.groups[slot].node.applied(last.index);
+        self.keep_some(slot, committed);
+    }
+
+    /// Lets go of entries nobody is likely to need: a follower that is further behind is sent its
+    /// sessions instead.
+    fn keep_some(&mut self, slot: usize, applied: &[Entry]) {
+        let sending = self.exports.is_sending(self.groups[slot].id);
+        let group = &mut self.groups[slot];
+        let members = group.node.membership();
+        let share = LOG_KEPT_BYTES_PER_SHARD / self.options.placement.groups_per_shard();
+        let mut limit = share.max(LOG_KEPT_BYTES_PER_GROUP_MIN);
+        if members.members().count() <= 1 {
+            limit = 0;
+        } else if sending {
+            limit *= LOG_KEPT_WHILE_SENDING;
+        }
+        for entry in applied {
+            let bytes = entry.bytes();
+            group.kept_bytes += bytes;
+            group.kept.push_back(u32::try_from(bytes).expect("entries are bounded at the door"));
+        }
+        let mut dropped = false;
+        while limit < group.kept_bytes
+            && let Some(bytes) = group.kept.pop_front()
+        {
+            group.kept_bytes -= bytes as usize;
+            dropped = true;
+        }
+        if dropped {
+            let kept = group.kept.len() as u64;
+            let applied = group.applied().1;
+            group.node.compact(raft::Index(applied.0 - kept));
+        }
+    }
+
+    /// Applies a command; `counts` where it was proposed, so that replicas and restarts do not count it
+    /// again.
+    fn apply_command(&mut self, slot: usize, payload: &[u8], counts: bool) -> Outcome {
+        let command = decode(payload)
+            .expect("encoded by this program, or decoded when it came from elsewhere");
+        let outcome = self.machine.apply(self.groups[slot].id, command);
+        let is_new = matches!(&outcome, Outcome::Appended(_, appended) if !appended.deduped);
+        if let (true, Outcome::Appended(slot, _)) = (is_new, &outcome) {
+            self.tails.wake(*slot);
+        }
+        if counts && let ArchivedCommand::Append(append) = command {
+            match &outcome {
+                Outcome::Appended(..) if is_new => {
+                    self.facts.events_appended += 1;
+                    self.facts.event_bytes_appended += append.fragment.len() as u64;
+                }
+                Outcome::Appended(..) => self.facts.appends_deduped += 1,
+                Outcome::Session(_) | Outcome::Refused(_) => self.facts.appends_conflicted += 1,
+            }
+        }
+        outcome
+    }
+
+    fn reply(&self, entry: &Entry, outcome: Outcome) -> Reply {
+        match outcome {
+            Outcome::Appended(_, appended) => Reply::Appended(appended),
+            Outcome::Refused(refusal) => Reply::Refused(refusal),
+            Outcome::Session(slot) => {
+                let Content::Command(payload) = &entry.content else {
+                    unreachable!("only a command has an outcome");
+                };
+                let command = decode(payload).expect("it was just applied");
+                let row = self.machine.sessions.get(slot).row(command.session());
+                Reply::Session(Box::new(row))
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Who belongs to a group. What the configuration wants, the group's leader brings about, one change at
+//! a time: a node that should be a member first learns, and gets a vote when it has caught up; those
+//! that should be none leave in the same step. A node that lost its disk is a new member under an old
+//! name and takes the place of its predecessor in just that way.
+
+use model::ids::Now;
+use model::limits::{CHANGES_PER_SECOND, LEARNER_LAG_MAX};
+use raft::{Membership, NodeId, PeerState};
+
+use crate::cluster::tag;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Begins the changes of members that are due in groups led here.
+    pub(crate) fn order_members(&mut self, _: Now) {
+        if self.options.cluster.is_alone() {
+            return;
+        }
+        let mut left = CHANGES_PER_SECOND;
+        for slot in 0..self.groups.len() {
+            if left == 0 {
+                return;
+            }
+            if !self.groups[slot].is_serving() {
+                continue;
+            }
+            let Some((voters, learners)) = self.next_members(slot) else { continue };
+            if self.groups[slot].node.change(voters, learners).is_ok() {
+                left -= 1;
+                self.wake(slot);
+            }
+        }
+    }
+
+    /// The next step from the members a group has to those it should have.
+    fn next_members(&self, slot: usize) -> Option<(Vec<NodeId>, Vec<NodeId>)> {
+        let group = &self.groups[slot];
+        let members = group.node.membership();
+        if members.is_joint() {
+            return None;
+        }
+        let wanted = self.wanted_members(slot, members)?;
+        if wanted == members.voters && members.learners.is_empty() {
+            return None;
+        }
+        let missing = |id: &&NodeId| !members.is_member(**id);
+        let mut learners = members.learners.clone();
+        learners.retain(|id| wanted.contains(id));
+        if let Some(&newcomer) = wanted.iter().find(missing) {
+            learners.push(newcomer);
+            return Some((members.voters.clone(), learners));
+        }
+        if learners != members.learners {
+            return Some((members.voters.clone(), learners));
+        }
+        let ready = |id: &NodeId| members.voters.contains(id) || self.has_learnt(slot, *id);
+        wanted.iter().all(ready).then(|| (wanted, Vec::new()))
+    }
+
+    /// The members a group should have, ascending: of each wanted node the life that is a member and
+    /// lives, else the one that is connected, else the one that is a member. `None` while one is not
+    /// known at all: it would leave the group a member short.
+    fn wanted_members(&self, slot: usize, members: &Membership) -> Option<Vec<NodeId>> {
+        let group = &self.groups[slot];
+        let own = self.options.cluster.own;
+        let mut wanted = Vec::new();
+        for name in &group.wanted {
+            let lives = |id: &NodeId| *id == own || self.lives(*id, slot);
+            let known: Vec<NodeId> = members.members().filter(|id| tag(*id) == *name).collect();
+            let linked: Vec<NodeId> =
+                self.neighbours.linked().filter(|id| tag(*id) == *name).collect();
+            let all = known.iter().chain(&linked).copied();
+            let chosen = all.clone().find(lives).or_else(|| all.clone().next());
+            let chosen = if tag(own) == *name { Some(own) } else { chosen };
+            wanted.push(chosen?);
+        }
+        wanted.sort_unstable();
+        Some(wanted)
+    }
+
+    /// Whether a learner is close enough behind to vote.
+    fn has_learnt(&self, slot: usize, learner: NodeId) -> bool {
+        let node = &self.groups[slot].node;
+        let last = node.status().last.0;
+        node.progress().any(|progress| {
+            progress.id == learner
+                && progress.state == PeerState::Replicate
+                && last <= progress.matched.0.saturating_add(LEARNER_LAG_MAX)
+        })
+    }
+}

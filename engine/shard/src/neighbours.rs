@@ -1,0 +1,329 @@
+//! Other nodes: what they say, whether they live, and who leads.
+//!
+//! A group with nothing to do goes quiet: its nodes count no ticks. What keeps watch instead is the
+//! pulse of each shard, one message for all its groups. When a shard falls silent, the groups it leads
+//! are woken to elect another; when it is back, the groups led here with a member there are woken to
+//! bring it up to date.
+
+use std::collections::BTreeMap;
+
+use model::command::decode;
+use model::ids::{Now, ShardId};
+use model::limits::{DEPOSED_WAIT_MS, LOG_STALL_MS, TRANSFERS_PER_SECOND};
+use raft::{Body, Content, Message, NodeId, PeerState, Role};
+
+use crate::cluster::tag;
+use crate::peer::{PeerMessage, Pulse};
+use crate::shard::Shard;
+
+/// Ticks that are made up for after a pause; more would only bring elections nobody needs.
+const TICKS_AT_ONCE: u64 = 2;
+/// Monotonic microseconds between looks at who should lead and who should be a member.
+const ORDER_MICROS: u64 = 1_000_000;
+/// How long a node must have been alive before it is handed leaderships.
+const SETTLED_MICROS: u64 = 2_000_000;
+
+/// What is known of all other nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Neighbours {
+    nodes: BTreeMap<NodeId, Neighbour>,
+    /// When the next tick, pulse and look at the order of things are due.
+    tick_at: u64,
+    pulse_at: u64,
+    order_at: u64,
+}
+
+/// What is known of one node.
+#[derive(Debug)]
+struct Neighbour {
+    /// Whether there is a connection from it.
+    linked: bool,
+    /// Of each of its shards, when it was heard last; `None` while it is silent.
+    heard: Vec<Option<u64>>,
+    /// Since when all that is known of it is alive.
+    since: u64,
+}
+
+impl Neighbours {
+    /// Whether a node is connected and its shard for a group of ours gives signs of life.
+    fn lives(&self, node: NodeId, group: model::ids::GroupId) -> bool {
+        self.nodes.get(&node).is_some_and(|neighbour| {
+            let shards = neighbour.heard.len();
+            neighbour.linked && 0 < shards && neighbour.heard[group.0 as usize % shards].is_some()
+        })
+    }
+
+    /// Nodes that are connected.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().filter(|(_, neighbour)| neighbour.linked).map(|(node, _)| *node)
+    }
+
+    fn settled(&self, node: NodeId, now: u64) -> bool {
+        let neighbour = self.nodes.get(&node);
+        neighbour.is_some_and(|n| n.linked && SETTLED_MICROS <= now.saturating_sub(n.since))
+    }
+}
+
+impl Shard {
+    /// Another node says something.
+    pub(crate) fn peer(&mut self, from: NodeId, message: PeerMessage, now: Now) {
+        match message {
+            PeerMessage::Raft { group, message } => {
+                let hosted = group.0 < self.options.placement.groups()
+                    && self.options.placement.shard(group) == self.options.shard;
+                if hosted && message.from == from && is_readable(&message) {
+                    self.raft_message(self.slot_of(group), message);
+                }
+            }
+            PeerMessage::Pulse(pulse) => self.pulse(from, pulse, now),
+            PeerMessage::Snapshot { group, step } => {
+                let hosted = group.0 < self.options.placement.groups()
+                    && self.options.placement.shard(group) == self.options.shard;
+                if hosted {
+                    self.snapshot_step(from, self.slot_of(group), step, now);
+                }
+            }
+        }
+    }
+
+    fn raft_message(&mut self, slot: usize, message: Message) {
+        let told = match &message.body {
+            Body::Append { committed, .. } => Some(*committed),
+            _ => None,
+        };
+        let (from, term) = (message.from, message.term);
+        let group = &mut self.groups[slot];
+        group.node.step(message);
+        let status = group.node.status();
+        if let Some(committed) = told
+            && status.term == term
+            && status.leader == Some(from)
+        {
+            group.caught_up = committed <= status.committed;
+        }
+        self.wake(slot);
+    }
+
+    fn pulse(&mut self, from: NodeId, pulse: Pulse, now: Now) {
+        let shards = pulse.shards as usize;
+        if pulse.shards <= pulse.shard.0 || self.options.placement.groups() < pulse.shards {
+            return;
+        }
+        let neighbour = self.nodes_entry(from, now);
+        if neighbour.heard.len() != shards {
+            neighbour.heard = vec![None; shards];
+        }
+        let place = pulse.shard.0 as usize;
+        let was_silent = neighbour.heard[place].replace(now.monotonic).is_none();
+        if was_silent {
+            neighbour.since = now.monotonic;
+            self.returned(from, pulse.shard, shards);
+        }
+    }
+
+    fn nodes_entry(&mut self, node: NodeId, now: Now) -> &mut Neighbour {
+        let fresh = || Neighbour { linked: false, heard: Vec::new(), since: now.monotonic };
+        self.neighbours.nodes.entry(node).or_insert_with(fresh)
+    }
+
+    /// A connection from a node stands, or the last one has broken.
+    pub(crate) fn link(&mut self, node: NodeId, up: bool, now: Now) {
+        if node == self.options.cluster.own {
+            return;
+        }
+        let neighbour = self.nodes_entry(node, now);
+        neighbour.linked = up;
+        if !up {
+            let shards = neighbour.heard.len();
+            let silenced: Vec<usize> =
+                (0..shards).filter(|shard| neighbour.heard[*shard].take().is_some()).collect();
+            for shard in silenced {
+                self.fell_silent(node, shard, shards);
+            }
+        }
+    }
+
+    /// A shard of another node lives again: what it may have missed is sent.
+    fn returned(&mut self, node: NodeId, shard: ShardId, shards: usize) {
+        for slot in 0..self.groups.len() {
+            let group = &mut self.groups[slot];
+            let theirs = group.id.0 as usize % shards == shard.0 as usize;
+            let leads = group.node.status().role == Role::Leader;
+            if theirs && leads && group.node.membership().is_member(node) {
+                group.node.wake();
+                self.wake(slot);
+            }
+        }
+    }
+
+    /// A shard of another node gives no sign of life: the groups it leads need another leader.
+    fn fell_silent(&mut self, node: NodeId, shard: usize, shards: usize) {
+        for slot in 0..self.groups.len() {
+            let group = &mut self.groups[slot];
+            if group.id.0 as usize % shards != shard {
+                continue;
+            }
+            let status = group.node.status();
+            if status.leader == Some(node) {
+                group.node.suspect_leader();
+            } else if status.role == Role::Leader && group.node.membership().is_member(node) {
+                group.node.wake();
+            } else {
+                continue;
+            }
+            self.wake(slot);
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now: Now) {
+        self.tails.close_stalled(now.monotonic, &mut self.machine);
+        self.not_ready = self.count_not_ready();
+        let timing = self.options.cluster.timing;
+        if self.neighbours.tick_at == 0 {
+            self.neighbours.tick_at = now.monotonic + timing.tick_micros;
+        }
+        let late = now.monotonic.saturating_sub(self.neighbours.tick_at);
+        if self.neighbours.tick_at <= now.monotonic {
+            let missed = 1 + late / timing.tick_micros;
+            self.neighbours.tick_at += missed * timing.tick_micros;
+            for _ in 0..missed.min(TICKS_AT_ONCE) {
+                self.tick_groups();
+            }
+            self.look_for_silence(now);
+            self.look_at_waiting(now);
+            self.look_at_exports(now);
+            self.look_at_import(now);
+        }
+        let stalled = self.drop_leaderships_if_stalled(now);
+        if self.neighbours.pulse_at <= now.monotonic && !stalled {
+            self.neighbours.pulse_at = now.monotonic + timing.pulse_micros;
+            self.send_pulses();
+        }
+        if self.neighbours.order_at <= now.monotonic {
+            self.neighbours.order_at = now.monotonic + ORDER_MICROS;
+            self.spread_leaders(now);
+            self.order_members(now);
+        }
+    }
+
+    fn count_not_ready(&self) -> usize {
+        let own = self.options.cluster.own;
+        self.groups.iter().filter(|group| group.is_hosted(own) && !group.is_ready()).count()
+    }
+
+    fn tick_groups(&mut self) {
+        for slot in 0..self.groups.len() {
+            if !self.groups[slot].node.is_quiet() {
+                self.groups[slot].node.tick();
+                self.wake(slot);
+            }
+        }
+    }
+
+    fn send_pulses(&mut self) {
+        let pulse = Pulse {
+            shard: self.options.shard,
+            shards: self.options.placement.shards(),
+            control: raft::Index(0),
+        };
+        let linked = self.neighbours.linked();
+        self.sends.extend(linked.map(|node| (node, PeerMessage::Pulse(pulse))));
+    }
+
+    fn look_for_silence(&mut self, now: Now) {
+        let patience = self.options.cluster.timing.election_micros();
+        let mut silenced = Vec::new();
+        for (node, neighbour) in &mut self.neighbours.nodes {
+            let shards = neighbour.heard.len();
+            for (shard, heard) in neighbour.heard.iter_mut().enumerate() {
+                if heard.is_some_and(|at| patience < now.monotonic.saturating_sub(at)) {
+                    *heard = None;
+                    silenced.push((*node, shard, shards));
+                }
+            }
+        }
+        for (node, shard, shards) in silenced {
+            self.fell_silent(node, shard, shards);
+        }
+    }
+
+    /// Requests whose group another node leads by now are answered after a while, should their entries
+    /// never come.
+    fn look_at_waiting(&mut self, now: Now) {
+        for slot in 0..self.groups.len() {
+            let group = &mut self.groups[slot];
+            if !group.has_waiting() || group.node.status().role == Role::Leader {
+                group.deposed_at = None;
+                continue;
+            }
+            let since = *group.deposed_at.get_or_insert(now.monotonic);
+            if DEPOSED_WAIT_MS * 1_000 <= now.monotonic.saturating_sub(since) {
+                self.give_up_waiting(slot);
+            }
+        }
+    }
+
+    /// A leader whose own log stands still holds up what others could do. Returns whether it does.
+    fn drop_leaderships_if_stalled(&mut self, now: Now) -> bool {
+        let stands = now.monotonic.saturating_sub(self.log_active_at);
+        if self.wal.in_flight().is_none() || stands < LOG_STALL_MS * 1_000 {
+            return false;
+        }
+        for slot in 0..self.groups.len() {
+            let group = &mut self.groups[slot];
+            let has_others = 1 < group.node.membership().voters.len();
+            if has_others && group.node.status().role == Role::Leader {
+                group.node.step_down();
+                self.facts.leaderships_dropped += 1;
+                self.wake(slot);
+            }
+        }
+        true
+    }
+
+    /// Hands leaderships to the nodes that should have them, a few at a time.
+    fn spread_leaders(&mut self, now: Now) {
+        let own = self.options.cluster.own;
+        let mut left = TRANSFERS_PER_SECOND;
+        for slot in 0..self.groups.len() {
+            let group = &mut self.groups[slot];
+            if left == 0 || !group.is_serving() || group.wanted.first() == Some(&tag(own)) {
+                continue;
+            }
+            let Some(first) = group.wanted.first() else { continue };
+            let heir = group.node.membership().voters.iter().find(|id| tag(**id) == *first);
+            let Some(&heir) = heir else { continue };
+            let fit = self.neighbours.lives(heir, group.id)
+                && self.neighbours.settled(heir, now.monotonic)
+                && is_caught_up(&group.node, heir);
+            if fit && group.node.transfer(heir).is_ok() {
+                left -= 1;
+                self.facts.leaderships_given += 1;
+                self.wake(slot);
+            }
+        }
+    }
+
+    /// Whether a node's shard for a group gives signs of life.
+    pub(crate) fn lives(&self, node: NodeId, slot: usize) -> bool {
+        self.neighbours.lives(node, self.groups[slot].id)
+    }
+}
+
+/// Whether a follower has all that its leader has.
+fn is_caught_up(node: &raft::Node, peer: NodeId) -> bool {
+    let last = node.status().last;
+    node.progress().any(|progress| {
+        progress.id == peer && progress.state == PeerState::Replicate && progress.matched == last
+    })
+}
+
+/// Whether this program can read every command a message brings: another version may have written
+/// them.
+fn is_readable(message: &Message) -> bool {
+    let Body::Append { entries, .. } = &message.body else { return true };
+    entries.iter().all(|entry| match &entry.content {
+        Content::Command(payload) => decode(payload).is_ok(),
+        Content::Begin | Content::Membership(_) => true,
+    })
+}

@@ -1,0 +1,126 @@
+//! The log's turn, what the disk has done, and when memory moves to files.
+
+use model::ids::Now;
+use model::limits::SEGMENTS_PER_CHECKPOINT;
+
+use crate::effect::{Completion, DiskOp, NoSpace};
+use crate::flush::{Progress, covered};
+use crate::group::Group;
+use crate::reads::Purpose;
+use crate::shard::Shard;
+
+/// Monotonic microseconds without a write after which the newest batch is proven durable by a mark.
+const MARK_AFTER_MICROS: u64 = 100_000;
+/// Monotonic microseconds between tries when the disk has no room.
+const SPACE_RETRY_MICROS: u64 = 500_000;
+
+impl Shard {
+    pub(crate) fn completed(&mut self, completion: Completion, now: Now) {
+        match completion {
+            Completion::LogDurable { batch, buffer } => {
+                self.wal.durable(batch, buffer);
+                self.log_active_at = now.monotonic;
+                while let Some(parked) = self.parked.pop_front_if(|parked| parked.batch <= batch) {
+                    self.groups[parked.slot].node.persisted(parked.receipt);
+                    self.send_all(parked.slot, parked.messages);
+                    self.wake(parked.slot);
+                }
+            }
+            Completion::SegmentReady { number } => {
+                self.wal.segment_ready(number);
+                self.segment_retry_at = None;
+            }
+            Completion::FileWritten { file, buffer } => {
+                match self.import.as_mut().and_then(|import| import.stream(file)) {
+                    Some(stream) => stream.written(buffer),
+                    None => self.flush.written(file, buffer),
+                }
+            }
+            Completion::FilePublished { file } => {
+                if !self.import.as_mut().is_some_and(|import| import.published(file)) {
+                    let progress = self.flush.published(file, &mut self.ops);
+                    self.flushed(progress);
+                }
+            }
+            Completion::NoSpace { what } => self.no_space_for(what, now),
+            Completion::FileRead { read, result } => {
+                let shard = self.options.shard.0;
+                self.facts.chunk_reads += 1;
+                let (wish, events) = self.reads.done(shard, read, result);
+                self.facts.chunk_read_failures += u64::from(events.is_err());
+                match wish.purpose {
+                    Purpose::Tail(tail) => self.tails.fetched(tail, events, &mut self.machine),
+                    Purpose::Page(ticket) => {
+                        let reads = &mut self.reads;
+                        let reply = self.pages.fetched(ticket, events, &self.machine, reads);
+                        self.replies.extend(reply.map(|reply| (ticket, reply)));
+                    }
+                    Purpose::Export(number) => self.export_fetched(number, events),
+                }
+            }
+        }
+    }
+
+    fn no_space_for(&mut self, what: NoSpace, now: Now) {
+        let retry_at = Some(now.monotonic + SPACE_RETRY_MICROS);
+        match what {
+            NoSpace::Segment(number) => {
+                self.segment_retry_at = retry_at;
+                self.wal.prepare_failed(number);
+            }
+            NoSpace::File(file) => {
+                if self.import.as_mut().is_some_and(|import| import.stream(file).is_some()) {
+                    self.give_up_import();
+                } else if self.flush.give_up(&mut self.machine, file, &mut self.ops) {
+                    self.flush_retry_at = retry_at;
+                    self.changed_since_flush = true;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn work_on_flush(&mut self, now: Now) {
+        let retry = self.flush_retry_at.is_none_or(|at| at <= now.monotonic);
+        if !self.flush.is_running() && self.wants_flush() && retry {
+            let marks: Vec<_> = self.groups.iter().map(Group::mark).collect();
+            let floor = self.wal.floor_after(|group| covered(&marks, group));
+            self.flush.begin(&mut self.machine, floor, marks);
+            self.changed_since_flush = false;
+        }
+        let progress = self.flush.work(&mut self.machine, &mut self.ops);
+        self.more_work |= progress == Progress::More;
+        self.flushed(progress);
+    }
+
+    fn wants_flush(&self) -> bool {
+        self.changed_since_flush
+            && (SEGMENTS_PER_CHECKPOINT <= self.wal.segments_in_use()
+                || self.options.hot_bytes_max / 2 <= self.machine.hot_bytes)
+    }
+
+    fn flushed(&mut self, progress: Progress) {
+        let Progress::Published(floor) = progress else { return };
+        self.facts.checkpoints += 1;
+        self.flush_retry_at = None;
+        self.more_work = true;
+        self.ops.extend(self.wal.release(floor));
+        self.drop_snapshot_files();
+    }
+
+    pub(crate) fn write_log(&mut self, now: Now) {
+        if self.segment_retry_at.is_none_or(|at| at <= now.monotonic) {
+            self.ops.extend(self.wal.segments_wanted());
+        }
+        let idle = MARK_AFTER_MICROS <= now.monotonic.saturating_sub(self.log_active_at);
+        let write = match self.wal.seal() {
+            None if idle => self.wal.mark(),
+            sealed => sealed,
+        };
+        if let Some(write) = write {
+            self.log_active_at = now.monotonic;
+            self.facts.log_batches += 1;
+            self.facts.log_bytes += write.buffer.len() as u64;
+            self.ops.insert(0, DiskOp::LogWrite(write));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Changing who belongs to the group, one change at a time (paper, section 6; thesis, chapter 4).
+//!
+//! ```text
+//!   voters A ---- joint: A and B must both agree ----> voters B
+//!                 once that entry is committed, the leader, whoever it is by then, adds the second
+//! ```
+//!
+//! A change begins only when something of the leader's own term is committed: otherwise two leaders
+//! could each commit with a change the other has not heard of. Learners come and go in one step.
+
+use std::sync::Arc;
+
+use crate::membership::Membership;
+use crate::message::{Body, Content, Index, NodeId, Term};
+use crate::node::{Node, State};
+use crate::status::{ChangeRefused, NotLeader};
+
+impl Node {
+    /// Makes these the members. The change is done when [`Node::membership`] says so and is no longer
+    /// joint, and what stands behind it is committed.
+    ///
+    /// # Errors
+    /// If this node does not lead, or cannot begin a change now, or there is nothing to change.
+    pub fn change(
+        &mut self,
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+    ) -> Result<(Term, Index), ChangeRefused> {
+        let State::Leader(leadership) = &self.state else {
+            return Err(ChangeRefused::NotLeader(NotLeader { leader: self.leader }));
+        };
+        let current = self.log.membership();
+        let under_way = current.is_joint() || self.log.committed() < self.log.membership_since();
+        if under_way || self.log.committed() < leadership.began || leadership.heir().is_some() {
+            return Err(ChangeRefused::Busy);
+        }
+        if voters.is_empty() || learners.iter().any(|id| voters.contains(id)) {
+            return Err(ChangeRefused::Pointless);
+        }
+        let mut target = Membership::new(voters, learners);
+        if target == **current {
+            return Err(ChangeRefused::Pointless);
+        }
+        if target.voters != current.voters {
+            target.outgoing.clone_from(&current.voters);
+            // Who still votes in the old set does not learn yet.
+            target.learners.retain(|id| target.outgoing.binary_search(id).is_err());
+        }
+        self.wake();
+        let position = self.append_own(Content::Membership(Arc::new(target)));
+        self.check();
+        Ok(position)
+    }
+
+    /// Something was committed: if that was a joint membership, leaves it; if it was one without this
+    /// node, stops leading.
+    pub(crate) fn finish_change(&mut self) {
+        let membership = self.log.membership();
+        if self.log.committed() < self.log.membership_since() {
+            return;
+        }
+        if membership.is_joint() {
+            let (voters, learners) = (membership.voters.clone(), membership.learners.clone());
+            let next = Membership::new(voters, learners);
+            self.append_own(Content::Membership(Arc::new(next)));
+        } else if !membership.is_voter(self.id) {
+            self.send_heartbeats();
+            if let Some(heir) = self.best_heir() {
+                self.send(heir, Body::TimeoutNow);
+            }
+            self.become_follower();
+        }
+    }
+}

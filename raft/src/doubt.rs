@@ -1,0 +1,114 @@
+//! What a node does that may have lost the end of its log: something was being written when it stopped
+//! and cannot be read. Nearly always that was never acknowledged. But if it was, the node would vote
+//! for, or win with, a log that lacks it. So it first asks the others what they have and what they
+//! remember of it, and neither votes nor stands until
+//!
+//! - a leader has brought its log up to what is committed, or
+//! - all others have answered, or two election timeouts have passed, and nobody remembers more of it
+//!   than it has.
+//!
+//! From then on it votes for nobody whose log ends before the longest it has heard of, and does not
+//! stand while its own does: what it lost may be there. Both together are safe and do not block: whoever
+//! has that longest log can be elected.
+
+use crate::message::{Body, Index, NodeId, Term};
+use crate::node::{Node, State};
+
+/// The doubt of a node about itself.
+#[derive(Debug, Default)]
+pub(crate) struct Doubt {
+    /// Whether the others have been heard, or given long enough.
+    settled: bool,
+    answered: Vec<NodeId>,
+    /// The highest index anybody has seen us acknowledge.
+    remembered: Index,
+    /// The end of the longest log heard of.
+    longest: (Term, Index),
+    ticks: u32,
+    /// Once the log is durable up to here it holds all that is committed.
+    mended_at: Option<Index>,
+}
+
+impl Node {
+    pub(crate) fn begin_doubt(&mut self) {
+        self.doubt = Some(Box::default());
+        self.ask_in_doubt();
+        self.dispel_doubt();
+    }
+
+    /// Whether this node may vote for a candidate whose log ends here, as far as its doubt goes.
+    pub(crate) fn trusts(&self, last: (Term, Index)) -> bool {
+        self.doubt.as_ref().is_none_or(|doubt| doubt.settled && doubt.longest <= last)
+    }
+
+    fn ask_in_doubt(&mut self) {
+        let last = self.log.last();
+        let membership = std::sync::Arc::clone(self.log.membership());
+        let own = self.id;
+        for voter in membership.electors().filter(|id| *id != own) {
+            self.send(voter, Body::Doubt { last });
+        }
+    }
+
+    pub(crate) fn tick_doubt(&mut self) {
+        let Some(doubt) = &mut self.doubt else { return };
+        doubt.ticks = doubt.ticks.saturating_add(1);
+        if !doubt.settled && doubt.ticks.is_multiple_of(self.heartbeat_ticks.max(2)) {
+            self.ask_in_doubt();
+        }
+        self.dispel_doubt();
+    }
+
+    /// Says what this node has, and what it knows of the asker from leading.
+    pub(crate) fn on_doubt(&mut self, from: NodeId) {
+        let remembered = match &self.state {
+            State::Leader(leadership) => leadership.matched(from),
+            _ => self.remembered.iter().find(|(id, _)| *id == from).map(|(_, index)| *index),
+        };
+        let (remembered, last) = (remembered.unwrap_or_default(), self.log.last());
+        self.send(from, Body::DoubtReply { remembered, last });
+    }
+
+    pub(crate) fn on_doubt_reply(&mut self, from: NodeId, remembered: Index, last: (Term, Index)) {
+        let Some(doubt) = &mut self.doubt else { return };
+        if doubt.settled || !self.log.membership().is_voter(from) {
+            return;
+        }
+        doubt.remembered = doubt.remembered.max(remembered);
+        doubt.longest = doubt.longest.max(last);
+        if !doubt.answered.contains(&from) {
+            doubt.answered.push(from);
+        }
+        self.dispel_doubt();
+    }
+
+    /// A leader's append agrees with the log up to `matched`, and `known` is committed.
+    pub(crate) fn mend(&mut self, matched: Index, known: Index) {
+        // Only what a leader has committed in its own term tells how far all was committed before.
+        let is_all = known <= matched && self.log.term_at(known) == Some(self.term());
+        if let Some(doubt) = &mut self.doubt
+            && is_all
+        {
+            doubt.mended_at = Some(doubt.mended_at.map_or(known, |at| at.min(known)));
+        }
+        self.dispel_doubt();
+    }
+
+    /// Ends the doubt if there is no reason for it left.
+    pub(crate) fn dispel_doubt(&mut self) {
+        let Some(doubt) = &mut self.doubt else { return };
+        let durable = self.log.durable();
+        if doubt.mended_at.is_some_and(|at| at <= durable) {
+            self.doubt = None;
+            return;
+        }
+        let mut others = self.log.membership().electors().filter(|id| *id != self.id);
+        let all_answered = others.all(|id| doubt.answered.contains(&id));
+        let waited = 2 * self.election_ticks <= doubt.ticks;
+        let last = self.log.last();
+        doubt.settled |= doubt.remembered <= last.1 && (all_answered || waited);
+        if doubt.settled && doubt.longest <= last {
+            self.doubt = None;
+        }
+    }
+}

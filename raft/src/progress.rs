@@ -1,0 +1,163 @@
+//! One follower as the leader sees it.
+//!
+//! ```text
+//!            an answer that it agrees
+//!   Probe ------------------------------> Replicate      several appends under way
+//!   one append under way <--------------- |
+//!    ^  |        a refusal                |
+//!    |  +--- needs what left memory ------+----> Snapshot    the driver sends the state
+//!    +------------- the stream has ended ----------+
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::log::Log;
+use crate::message::{Index, NodeId};
+
+/// What a leader does about a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// Finds out where the logs agree, an append at a time.
+    Probe,
+    /// Sends what there is, several appends ahead.
+    Replicate,
+    /// Waits for a snapshot to arrive.
+    Snapshot,
+}
+
+/// A follower, for those who look from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub id: NodeId,
+    /// It has acknowledged everything up to here.
+    pub matched: Index,
+    /// What is done about it.
+    pub state: PeerState,
+    /// Whether it has answered within an election timeout.
+    pub active: bool,
+}
+
+/// A follower.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) id: NodeId,
+    pub(crate) state: PeerState,
+    /// It has acknowledged everything up to here.
+    pub(crate) matched: Index,
+    /// What it is sent next. Invariant: above `matched`, at most one more than our last.
+    pub(crate) next: Index,
+    /// The last index of each append with entries that is under way, ascending.
+    in_flight: VecDeque<Index>,
+    /// The highest commit index it was told.
+    pub(crate) told: Index,
+    /// The newest round it has answered.
+    pub(crate) round: u64,
+    /// Ticks since it was heard.
+    pub(crate) silent_ticks: u32,
+    /// Whether the driver was told that it needs a snapshot.
+    pub(crate) asked_for_snapshot: bool,
+}
+
+impl Progress {
+    /// A follower of which nothing is known yet: `next` is a guess.
+    pub(crate) fn new(id: NodeId, next: Index) -> Progress {
+        Progress {
+            id,
+            state: PeerState::Probe,
+            matched: Index(0),
+            next,
+            in_flight: VecDeque::new(),
+            told: Index(0),
+            round: 0,
+            silent_ticks: 0,
+            asked_for_snapshot: false,
+        }
+    }
+
+    /// Whether an append with entries may leave now.
+    pub(crate) fn wants_entries(&self, log: &Log, in_flight_max: usize) -> bool {
+        let room = match self.state {
+            PeerState::Probe => self.in_flight.is_empty(),
+            PeerState::Replicate => self.in_flight.len() < in_flight_max,
+            PeerState::Snapshot => false,
+        };
+        room && self.next <= log.last().1 && log.floor().1 < self.next
+    }
+
+    /// Whether it lacks what has left memory, and nobody was told so far.
+    pub(crate) fn wants_snapshot(&self, log: &Log) -> bool {
+        self.next <= log.floor().1 && !self.asked_for_snapshot
+    }
+
+    /// Whether it can learn of commits that no entries on their way will tell.
+    pub(crate) fn wants_news(&self, log: &Log) -> bool {
+        self.told < log.committed().min(self.matched) && log.floor().1 <= self.matched
+    }
+
+    /// Entries up to `last` are on their way.
+    pub(crate) fn sent(&mut self, last: Index) {
+        assert!(self.next <= last, "entries are sent in order");
+        self.in_flight.push_back(last);
+        self.next = last.next();
+    }
+
+    /// It has everything up to `matched`.
+    pub(crate) fn accepted(&mut self, matched: Index, log: &Log) {
+        self.matched = self.matched.max(matched);
+        self.next = self.next.max(self.matched.next());
+        while self.in_flight.pop_front_if(|last| *last <= self.matched).is_some() {}
+        let within_reach = log.floor().1 < self.next;
+        match self.state {
+            PeerState::Probe => {
+                if self.matched.next() == self.next {
+                    self.state = PeerState::Replicate;
+                }
+            }
+            PeerState::Snapshot if within_reach => {
+                self.state = PeerState::Replicate;
+                self.asked_for_snapshot = false;
+            }
+            PeerState::Replicate | PeerState::Snapshot => {}
+        }
+    }
+
+    /// It does not have `previous`; at best it agrees with us up to `agreed`. A follower that agrees with
+    /// less than it once acknowledged has lost a part of its log; counting on it would be wrong, and
+    /// never sending it again would leave it behind for ever.
+    pub(crate) fn rejected(&mut self, previous: Index, agreed: Index) {
+        if previous <= self.matched || self.state == PeerState::Snapshot {
+            return;
+        }
+        self.matched = self.matched.min(agreed);
+        self.next = agreed.next().min(self.next);
+        self.probe();
+    }
+
+    /// Finds out anew where the logs agree.
+    pub(crate) fn probe(&mut self) {
+        self.state = PeerState::Probe;
+        self.in_flight.clear();
+    }
+
+    /// The driver was told that it needs a snapshot.
+    pub(crate) fn await_snapshot(&mut self) {
+        self.state = PeerState::Snapshot;
+        self.asked_for_snapshot = true;
+        self.in_flight.clear();
+    }
+
+    /// The snapshot has arrived, or will not.
+    pub(crate) fn snapshot_ended(&mut self, log: &Log) {
+        if self.state == PeerState::Snapshot {
+            self.asked_for_snapshot = false;
+            self.next = log.last().1.next();
+            self.probe();
+        }
+    }
+
+    /// Whether it was heard within so many ticks.
+    pub(crate) fn is_active(&self, ticks: u32) -> bool {
+        self.silent_ticks < ticks
+    }
+}
