@@ -120,10 +120,10 @@ impl Node {
             return self.become_follower();
         }
         leadership.idle_ticks = leadership.idle_ticks.saturating_add(1);
-        if self.heartbeat_ticks <= self.elapsed {
+        self.rest_if_idle();
+        if !self.quiet && self.heartbeat_ticks <= self.elapsed {
             self.send_heartbeats();
         }
-        self.rest_if_idle();
     }
 
     /// A follower gives a sign of life.

@@ -214,7 +214,8 @@ impl Node {
         if !self.is_credible(&message) {
             return;
         }
-        if !matches!(message.body, Body::Rest { .. }) {
+        // An acknowledgement asks for nothing: the last ones come when the leader is at rest already.
+        if !matches!(message.body, Body::Rest { .. } | Body::AppendAccepted { .. }) {
             self.wake();
         }
         match message.body {

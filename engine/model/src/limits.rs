@@ -80,11 +80,10 @@ pub const DEPOSED_WAIT_MS: u64 = 1_000;
 /// Milliseconds one batch of the log may take before the shard gives up the groups it leads: a leader
 /// that cannot write would hold up others that can.
 pub const LOG_STALL_MS: u64 = 1_000;
-/// Bytes of applied entries a shard keeps in memory for followers that are behind, over all its groups:
-/// two seconds of a core's fastest appends. One further behind is sent what its sessions lack instead.
+/// Bytes of applied entries a shard keeps in memory for followers that are behind, in equal shares for
+/// its groups: two seconds of a core's fastest appends. One further behind is sent what its sessions
+/// lack instead.
 pub const LOG_KEPT_BYTES_PER_SHARD: usize = 64 * 1024 * 1024;
-/// The least of that for one group, however many there are.
-pub const LOG_KEPT_BYTES_PER_GROUP_MIN: usize = 64 * 1024;
 /// How many times as much is kept while a snapshot of the group is sent: the receiver goes on behind it.
 pub const LOG_KEPT_WHILE_SENDING: usize = 8;
 /// Snapshots one shard sends at a time.

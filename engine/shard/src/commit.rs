@@ -4,9 +4,7 @@ use model::api::Reply;
 use model::command::{ArchivedCommand, decode};
 use model::error::Refusal;
 use model::ids::Now;
-use model::limits::{
-    LOG_KEPT_BYTES_PER_GROUP_MIN, LOG_KEPT_BYTES_PER_SHARD, LOG_KEPT_WHILE_SENDING,
-};
+use model::limits::LOG_KEPT_WHILE_SENDING;
 use raft::{Content, Entry, Message, Ready, Role, Snapshot};
 
 use crate::group::UNKNOWN;
@@ -158,8 +156,7 @@ impl Shard {
         let sending = self.exports.is_sending(self.groups[slot].id);
         let group = &mut self.groups[slot];
         let members = group.node.membership();
-        let share = LOG_KEPT_BYTES_PER_SHARD / self.options.placement.groups_per_shard();
-        let mut limit = share.max(LOG_KEPT_BYTES_PER_GROUP_MIN);
+        let mut limit = self.options.log_kept_bytes / self.options.placement.groups_per_shard();
         if members.members().count() <= 1 {
             limit = 0;
         } else if sending {

@@ -70,7 +70,7 @@ impl Shard {
 
     fn start_exports(&mut self, now: Now) {
         while self.exports.running.len() < EXPORTS_PER_SHARD
-            && let Some((slot, to)) = self.exports.waiting.pop_front()
+            && let Some((slot, to)) = self.next_export()
         {
             let group = &self.groups[slot];
             let last = group.applied();
@@ -98,6 +98,14 @@ impl Shard {
             self.offer(self.exports.newest, &export);
             self.exports.running.insert(self.exports.newest, export);
         }
+    }
+
+    /// The first that waits and can be reached. A snapshot for one that cannot would be old when it can.
+    fn next_export(&mut self) -> Option<(usize, NodeId)> {
+        let place = self.exports.waiting.iter().position(|(slot, to)| {
+            self.lives(*to, *slot) || !self.groups[*slot].node.status().role.leads()
+        })?;
+        self.exports.waiting.remove(place)
     }
 
     fn offer(&mut self, number: u64, export: &Export) {

@@ -48,6 +48,8 @@ pub(crate) struct Import {
     /// When the sender was heard last, and asked last.
     heard_at: u64,
     asked_at: u64,
+    /// Whether an answer is awaited.
+    waits: bool,
     scratch: Vec<u8>,
 }
 
@@ -119,6 +121,7 @@ impl Import {
             && bytes.len() as u64 <= room;
         if fits {
             self.frames.extend_from_slice(bytes);
+            self.waits = false;
         }
         fits
     }
@@ -138,6 +141,7 @@ impl Import {
         {
             return false;
         }
+        self.waits = false;
         let mut next = first;
         let mut left = events;
         while !left.is_empty() {
@@ -262,6 +266,7 @@ impl Shard {
             snapshot: Stream::new(FileName::Snapshot(file)),
             heard_at: now.monotonic,
             asked_at: now.monotonic,
+            waits: false,
             scratch: Vec::new(),
         };
         put_header(&mut import.scratch, self.options.identity(), file);
@@ -279,6 +284,7 @@ impl Shard {
             return;
         }
         if let Some(step) = import.wish() {
+            import.waits = true;
             let message = PeerMessage::Snapshot { group: import.group, step };
             self.sends.push((import.from, message));
         }
@@ -396,12 +402,12 @@ impl Shard {
             };
             if have < session.last_seq {
                 // Asked once for each answer; whoever waits in vain asks again by the clock.
-                if import.asked_at <= import.heard_at {
-                    import.asked_at = now.monotonic + 1;
-                    if let Some(step) = import.wish() {
-                        let message = PeerMessage::Snapshot { group: import.group, step };
-                        self.sends.push((import.from, message));
-                    }
+                if !import.waits
+                    && let Some(step) = import.wish()
+                {
+                    (import.waits, import.asked_at) = (true, now.monotonic);
+                    let message = PeerMessage::Snapshot { group: import.group, step };
+                    self.sends.push((import.from, message));
                 }
                 return;
             }

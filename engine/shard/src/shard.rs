@@ -41,6 +41,8 @@ pub struct Options {
     pub hot_bytes_max: u64,
     /// Bytes of one log segment; `SEGMENT_BYTES` but in tests.
     pub segment_bytes: u64,
+    /// Bytes of applied entries kept in memory for followers that are behind.
+    pub log_kept_bytes: usize,
     /// The node's place among others.
     pub cluster: Cluster,
 }
@@ -240,6 +242,11 @@ impl Shard {
     /// How each of the shard's groups is doing.
     pub fn statuses(&self) -> impl Iterator<Item = (GroupId, raft::Status)> {
         self.groups.iter().map(|group| (group.id, group.node.status()))
+    }
+
+    /// Who belongs to each of the shard's groups.
+    pub fn memberships(&self) -> impl Iterator<Item = &raft::Membership> {
+        self.groups.iter().map(|group| &**group.node.membership())
     }
 
     fn no_space(&self) -> bool {

@@ -1,4 +1,5 @@
 mod aligned;
+mod cluster;
 mod readers;
 mod restart;
 mod sessions;

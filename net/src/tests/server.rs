@@ -132,6 +132,7 @@ fn fresh_shard(settings: &Settings) -> Shard {
         log_id: 7,
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: SEGMENT_BYTES,
+        log_kept_bytes: 1 << 20,
         cluster: Cluster::alone(NodeId(1 << 32)),
     };
     let opening = Opening::new(options.clone());

@@ -9,7 +9,7 @@ use model::cluster::NodeName;
 use model::config::{self, AuthMode, Environment, LogSync, ServeConfig};
 use model::error::Fatal;
 use model::ids::ShardId;
-use model::limits::SEGMENT_BYTES;
+use model::limits::{LOG_KEPT_BYTES_PER_SHARD, SEGMENT_BYTES};
 use model::metric::Metric;
 use net::{Exposition, Newcomer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -252,6 +252,7 @@ fn open_shards(
         log_id: manifest.identity(shard).log_id,
         hot_bytes_max: config.event_store_bytes / u64::from(shards),
         segment_bytes: SEGMENT_BYTES,
+        log_kept_bytes: LOG_KEPT_BYTES_PER_SHARD,
         cluster: cluster.clone(),
     };
     let all: Vec<ShardId> = (0..shards).map(ShardId).collect();

@@ -42,6 +42,20 @@ pub(super) struct FakeDisk {
     pub(super) log_writes: u64,
 }
 
+impl FakeDisk {
+    /// What is done and was not told yet.
+    pub(super) fn take_done(&mut self) -> Vec<Completion> {
+        self.done.drain(..).collect()
+    }
+
+    /// The process is gone.
+    pub(super) fn crash(&mut self) {
+        self.temporary.clear();
+        self.done.clear();
+        self.held.clear();
+    }
+}
+
 impl Disk for FakeDisk {
     fn submit(&mut self, op: DiskOp) {
         let completion = match op {
@@ -145,6 +159,7 @@ pub(super) fn options(groups: u32, hot_bytes_max: u64) -> Options {
         log_id: 7,
         hot_bytes_max,
         segment_bytes: SEGMENT_BYTES,
+        log_kept_bytes: 1 << 20,
         cluster: Cluster::alone(NodeId(1 << 32)),
     }
 }
@@ -169,9 +184,7 @@ impl World {
     /// What a new process finds after this one is gone.
     pub(super) fn restart(self) -> World {
         let World { mut disk, options, .. } = self;
-        disk.temporary.clear();
-        disk.done.clear();
-        disk.held.clear();
+        disk.crash();
         let shard = open(options.clone(), &disk).expect("a crash leaves an explicable disk");
         World::with(shard, disk, options)
     }

@@ -90,6 +90,7 @@ fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
                 log_id: 7,
                 hot_bytes_max,
                 segment_bytes: SEGMENT_BYTES,
+                log_kept_bytes: 1 << 20,
                 cluster: Cluster::alone(NodeId(1 << 32)),
             };
             (shard, open_one(options, &dir))

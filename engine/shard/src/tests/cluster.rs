@@ -1,0 +1,378 @@
+//! Three shards and a network of queues: elections, replication, the death of a leader, a node that
+//! comes back far behind, one that comes back with nothing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use model::api::{Appended, Reply, Request, TailMessage, TailOpen};
+use model::cluster::{MemberId, NameTag};
+use model::ids::{Micros, Now, Placement, Seq, ShardId};
+use raft::{NodeId, Role};
+
+use crate::cluster::{Cluster, Timing};
+use crate::effect::{Effect, Input, Peers, TailId, Ticket, perform};
+use crate::peer::PeerMessage;
+use crate::shard::{Options, Shard};
+
+use super::world::{FakeClients, FakeDisk, SEGMENT_BYTES, append, create, id, open};
+
+#[derive(Debug, Default)]
+struct Outbox(Vec<(NodeId, PeerMessage)>);
+
+impl Peers for Outbox {
+    fn send(&mut self, to: NodeId, message: PeerMessage) {
+        self.0.push((to, message));
+    }
+}
+
+#[derive(Debug)]
+struct Machine {
+    shard: Option<Shard>,
+    disk: FakeDisk,
+    clients: FakeClients,
+    options: Options,
+}
+
+#[derive(Debug)]
+struct Net {
+    nodes: BTreeMap<NodeId, Machine>,
+    wire: VecDeque<(NodeId, NodeId, PeerMessage)>,
+    /// Nodes nobody hears and who hear nobody.
+    cut: BTreeSet<NodeId>,
+    now: Now,
+    next: u64,
+}
+
+fn node(name: u32, life: u32) -> NodeId {
+    NodeId(MemberId::new(NameTag(name), life).0)
+}
+
+fn founders() -> Vec<NodeId> {
+    (1..=3).map(|name| node(name, 1)).collect()
+}
+
+fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
+    Options {
+        placement: Placement::new(groups, 1),
+        shard: ShardId(0),
+        log_id: own.0,
+        hot_bytes_max,
+        segment_bytes: SEGMENT_BYTES,
+        log_kept_bytes: 32 * 1024,
+        cluster: Cluster {
+            own,
+            founders: founders(),
+            founding_factor: 3,
+            write: (1..=3).map(NameTag).collect(),
+            factor: 3,
+            timing: Timing::default(),
+        },
+    }
+}
+
+impl Net {
+    fn new(groups: u32, hot_bytes_max: u64) -> Net {
+        let now = Now { monotonic: 1_000_000, wall: Micros(1_700_000_000_000_000) };
+        let nodes = BTreeMap::new();
+        let mut net = Net { nodes, wire: VecDeque::new(), cut: BTreeSet::new(), now, next: 1 };
+        for own in founders() {
+            net.add(options(own, groups, hot_bytes_max), FakeDisk::default());
+        }
+        net
+    }
+
+    fn add(&mut self, options: Options, disk: FakeDisk) {
+        let own = options.cluster.own;
+        let shard = open(options.clone(), &disk).expect("an explicable disk");
+        let machine =
+            Machine { shard: Some(shard), disk, clients: FakeClients::default(), options };
+        self.nodes.insert(own, machine);
+        let up: Vec<NodeId> = self.alive().filter(|other| *other != own).collect();
+        for other in up {
+            self.give(own, Input::Link { node: other, up: true });
+            self.give(other, Input::Link { node: own, up: true });
+        }
+    }
+
+    fn alive(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().filter(|(_, machine)| machine.shard.is_some()).map(|(node, _)| *node)
+    }
+
+    fn kill(&mut self, node: NodeId) {
+        let machine = self.nodes.get_mut(&node).unwrap();
+        machine.shard = None;
+        machine.disk.crash();
+        self.wire.retain(|(from, to, _)| *from != node && *to != node);
+        for other in self.alive().collect::<Vec<_>>() {
+            self.give(other, Input::Link { node, up: false });
+        }
+    }
+
+    fn restart(&mut self, node: NodeId) {
+        let Machine { disk, options, .. } = self.nodes.remove(&node).unwrap();
+        self.add(options, disk);
+    }
+
+    fn give(&mut self, node: NodeId, input: Input) {
+        let now = self.now;
+        if let Some(shard) = &mut self.nodes.get_mut(&node).unwrap().shard {
+            shard.step(input, now);
+        }
+    }
+
+    /// Turns and deliveries until nothing moves.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 200_000, "a cluster comes to rest");
+            let mut quiet = true;
+            for own in self.alive().collect::<Vec<_>>() {
+                let machine = self.nodes.get_mut(&own).unwrap();
+                let shard = machine.shard.as_mut().unwrap();
+                let mut effects: Vec<Effect> = Vec::new();
+                shard.settle(self.now, &mut effects);
+                let mut outbox = Outbox::default();
+                quiet &= effects.is_empty() && !shard.has_work();
+                perform(&mut effects, &mut machine.disk, &mut machine.clients, &mut outbox);
+                for done in machine.disk.take_done() {
+                    quiet = false;
+                    shard.step(Input::Disk(done), self.now);
+                }
+                let messages = outbox.0.into_iter().map(|(to, message)| (own, to, message));
+                self.wire.extend(messages);
+            }
+            while let Some((from, to, message)) = self.wire.pop_front() {
+                let cut = self.cut.contains(&from) || self.cut.contains(&to);
+                if !cut && self.nodes.get(&to).is_some_and(|machine| machine.shard.is_some()) {
+                    quiet = false;
+                    self.give(to, Input::Peer { from, message });
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, millis: u64) {
+        for _ in 0..millis / 10 {
+            self.now.monotonic += 10_000;
+            self.now.wall.0 += 10_000;
+            for own in self.alive().collect::<Vec<_>>() {
+                self.give(own, Input::Tick);
+            }
+            self.settle();
+        }
+    }
+
+    fn ask(&mut self, at: NodeId, request: Request) -> Option<Reply> {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.give(at, Input::Request { ticket, request });
+        self.settle();
+        self.nodes.get_mut(&at).unwrap().clients.replies.remove(&ticket)
+    }
+
+    /// Asks any node, and goes where it says.
+    fn call(&mut self, request: &Request) -> Reply {
+        let mut at = self.alive().find(|node| !self.cut.contains(node)).unwrap();
+        for _ in 0..400 {
+            match self.ask(at, request.clone()) {
+                Some(Reply::NotLeader { leader: Some(leader) }) if NodeId(leader.0) != at => {
+                    at = NodeId(leader.0);
+                }
+                Some(Reply::NotLeader { .. }) | None => self.pass(10),
+                Some(reply) => return reply,
+            }
+            if self.cut.contains(&at) || self.nodes[&at].shard.is_none() {
+                self.pass(10);
+                at = self.alive().find(|node| !self.cut.contains(node)).unwrap();
+            }
+        }
+        panic!("nobody answers {request:?}")
+    }
+
+    fn append(&mut self, name: &str, text: &str) -> Appended {
+        match self.call(&Request::Append(append(name, None, text))) {
+            Reply::Appended(appended) => appended,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn leaders(&self) -> BTreeMap<u32, NodeId> {
+        let mut leaders = BTreeMap::new();
+        for own in self.alive().filter(|node| !self.cut.contains(node)) {
+            for (group, status) in self.nodes[&own].shard.as_ref().unwrap().statuses() {
+                if status.role == Role::Leader {
+                    assert!(leaders.insert(group.0, own).is_none(), "one leader of {group:?}");
+                }
+            }
+        }
+        leaders
+    }
+
+    /// What a tail from the start delivers at a node.
+    fn events(&mut self, at: NodeId, name: &str) -> Vec<String> {
+        let tail = TailId(self.next);
+        self.next += 1;
+        self.give(
+            at,
+            Input::TailOpen { tail, open: TailOpen { session: id(name), cursor: Seq(0) } },
+        );
+        let mut texts = Vec::new();
+        for _ in 0..200 {
+            self.settle();
+            let clients = &mut self.nodes.get_mut(&at).unwrap().clients;
+            let mut bytes = 0;
+            for message in clients.tails.remove(&tail).unwrap_or_default() {
+                if let TailMessage::Events { events, .. } = message {
+                    for event in events {
+                        bytes += event.json.len() as u64;
+                        assert_eq!(event.seq.0, texts.len() as u64 + 1);
+                        texts.push(String::from_utf8(event.json.to_vec()).unwrap());
+                    }
+                }
+            }
+            if bytes == 0 {
+                break;
+            }
+            self.give(at, Input::TailCredit { tail, bytes });
+        }
+        self.give(at, Input::TailClose { tail });
+        texts
+    }
+
+    fn gauges(&self, at: NodeId) -> crate::effect::Gauges {
+        self.nodes[&at].shard.as_ref().unwrap().gauges()
+    }
+}
+
+#[test]
+fn every_group_finds_a_leader_and_comes_to_rest() {
+    let mut net = Net::new(8, 1 << 30);
+    net.pass(6_000);
+    assert_eq!(net.leaders().len(), 8);
+    for own in founders() {
+        let gauges = net.gauges(own);
+        assert_eq!((gauges.groups_not_ready, gauges.groups_quiet), (0, 8), "{own}: {gauges:?}");
+    }
+}
+
+#[test]
+fn what_is_acknowledged_is_on_every_node() {
+    let mut net = Net::new(4, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    for number in 1..=50 {
+        assert_eq!(net.append("s", &format!("event {number}")).seq.0, number);
+    }
+    net.pass(100);
+    let first = net.events(founders()[0], "s");
+    assert_eq!(first.len(), 50);
+    for own in founders() {
+        assert_eq!(net.events(own, "s"), first);
+    }
+}
+
+#[test]
+fn a_leader_may_die() {
+    let mut net = Net::new(4, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    for round in 0..6 {
+        net.append("s", "before");
+        let group = Placement::new(4, 1).group("s").0;
+        let leader = net.leaders()[&group];
+        net.kill(leader);
+        let appended = net.append("s", "after");
+        assert_eq!(appended.seq.0, 2 * (round + 1));
+        net.restart(leader);
+        net.pass(1_000);
+    }
+    net.pass(3_000);
+    let first = net.events(founders()[0], "s");
+    assert_eq!(first.len(), 12);
+    for own in founders() {
+        assert_eq!(net.events(own, "s"), first);
+        assert_eq!(net.gauges(own).groups_not_ready, 0);
+    }
+}
+
+#[test]
+fn a_leader_cut_off_acknowledges_nothing() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    net.append("s", "seen");
+    let old = net.leaders()[&0];
+    net.cut.insert(old);
+    let lost = net.ask(old, Request::Append(append("s", None, "lost")));
+    assert_eq!(lost, None);
+    net.pass(2_000);
+    assert_eq!(net.append("s", "kept").seq.0, 2);
+    let unseen = net.ask(old, Request::Get(id("s")));
+    assert!(!matches!(unseen, Some(Reply::Session(_))), "{unseen:?}");
+    net.cut.clear();
+    net.pass(3_000);
+    let events = net.events(old, "s");
+    assert_eq!(events.len(), 2);
+    assert!(events[1].contains("kept"));
+}
+
+#[test]
+fn a_node_far_behind_is_brought_up_by_a_snapshot() {
+    let mut net = Net::new(2, 64 * 1024);
+    net.pass(1_500);
+    for name in ["a", "b", "c", "d"] {
+        net.call(&create(name));
+        net.append(name, "early");
+    }
+    let behind = founders()[2];
+    net.kill(behind);
+    let text = "x".repeat(700);
+    for number in 0..400 {
+        let name = ["a", "b", "c", "d"][number % 4];
+        net.append(name, &format!("{text}{number}"));
+    }
+    net.restart(behind);
+    net.pass(5_000);
+    assert!(0 < net.nodes[&behind].shard.as_ref().unwrap().facts().snapshots_installed);
+    for name in ["a", "b", "c", "d"] {
+        let wanted = net.events(founders()[0], name);
+        assert_eq!(wanted.len(), 101);
+        let got = net.events(behind, name);
+        assert!(got == wanted, "{} events of {name}", got.len());
+    }
+    // What was taken over is still there after a restart, and the node goes on from it.
+    net.kill(behind);
+    net.restart(behind);
+    net.pass(3_000);
+    net.append("a", "late");
+    net.pass(200);
+    assert_eq!(net.events(behind, "a").len(), 102);
+}
+
+#[test]
+fn a_node_that_lost_its_disk_takes_its_own_place() {
+    let mut net = Net::new(2, 64 * 1024);
+    net.pass(1_500);
+    net.call(&create("s"));
+    for number in 0..50 {
+        net.append("s", &format!("event {number}"));
+    }
+    let (old, new) = (node(3, 1), node(3, 2));
+    net.kill(old);
+    net.nodes.remove(&old);
+    net.pass(500);
+    net.add(options(new, 2, 64 * 1024), FakeDisk::default());
+    net.pass(8_000);
+    for own in [node(1, 1), node(2, 1), new] {
+        let shard = net.nodes[&own].shard.as_ref().unwrap();
+        for members in shard.memberships() {
+            assert_eq!(members.voters, [node(1, 1), node(2, 1), new]);
+            assert!(members.learners.is_empty() && !members.is_joint());
+        }
+        assert_eq!(net.events(own, "s").len(), 50);
+    }
+    // The newcomer counts: another may go.
+    net.kill(node(1, 1));
+    assert_eq!(net.append("s", "after").seq.0, 51);
+}
