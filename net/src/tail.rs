@@ -225,6 +225,7 @@ impl Session {
             Some(TailMessage::Closed(TailEnd::TooSlow)) => {
                 self.close(TailClosed::TooSlow, TOO_SLOW);
             }
+            Some(TailMessage::Closed(TailEnd::Lost)) => self.close(TailClosed::Stopping, RESTART),
             Some(TailMessage::Closed(TailEnd::Unreadable)) => {
                 self.close(TailClosed::Unreadable, UNREADABLE);
             }

@@ -1,6 +1,7 @@
 //! What the doors and a shard say to each other.
 
 use bytes::Bytes;
+use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::cluster::MemberId;
 use crate::command::{Append, Command, Create, Dedupe, Patch, Principal, SetArchived, TitleChange};
@@ -8,7 +9,7 @@ use crate::error::Refusal;
 use crate::ids::{GroupId, Micros, Seq, SessionId};
 
 /// A request to the shard that hosts its session; a list goes to every shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Makes a session; answered by [`Reply::Session`].
     Create(Create),
@@ -82,7 +83,7 @@ impl Request {
 }
 
 /// Which sessions a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
     /// Those that are not archived.
     Active,
@@ -93,7 +94,7 @@ pub enum Visibility {
 }
 
 /// One page of sessions in ascending byte order of their ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct List {
     /// The last id of the page before; this page starts after it.
     pub cursor: Option<Box<str>>,
@@ -106,7 +107,7 @@ pub struct List {
 }
 
 /// One page of a session's events, `seq` in `(cursor, cursor + limit]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct EventsPage {
     /// The session.
     pub session: SessionId,
@@ -156,7 +157,7 @@ impl From<Refusal> for Reply {
 }
 
 /// The place of an appended event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// The event's seq; the first one's if this was a retry.
     pub seq: Seq,
@@ -169,7 +170,7 @@ pub struct Appended {
 }
 
 /// A session as clients see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
     /// Its name.
     pub id: SessionId,
@@ -201,7 +202,7 @@ pub struct Event {
 }
 
 /// Asks for a session's events after a cursor, and all that follow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct TailOpen {
     /// The session.
     pub session: SessionId,
@@ -235,10 +236,12 @@ pub enum TailMessage {
 }
 
 /// Why a shard ended a tail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TailEnd {
     /// The connection took longer than `TAIL_STALL_SECONDS` to write what it was given.
     TooSlow,
     /// Events after the cursor could not be read; the client resumes from its cursor.
     Unreadable,
+    /// The node that served it is gone; the client resumes from its cursor.
+    Lost,
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use rkyv::{Archive, Deserialize, Serialize};
+
 use crate::ids::{GroupId, hash};
 
 /// What a node is called in the configuration: unique in its cluster and the same after every
@@ -49,7 +51,9 @@ pub fn name_tag(name: &str) -> NameTag {
 /// One life of a node's data directory, as the members of Raft groups know it. A node that lost its
 /// disk comes back under its old name as another member: it has forgotten its votes and its log, so
 /// it must not pass for the one that gave them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct MemberId(pub u64);
 
 impl MemberId {

@@ -44,7 +44,9 @@ impl std::borrow::Borrow<str> for SessionId {
 }
 
 /// A Raft group: a fixed share of all sessions. Counts from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct GroupId(pub u32);
 
 /// A shard: the groups that share one log and one core. Counts from 0.
@@ -52,7 +54,20 @@ pub struct GroupId(pub u32);
 pub struct ShardId(pub u32);
 
 /// A place in a session. The first event has seq 1; as a cursor, 0 means "from the start".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Archive,
+    Serialize,
+    Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+)]
 pub struct Seq(pub u64);
 
 impl Seq {
@@ -69,7 +84,20 @@ impl fmt::Display for Seq {
 }
 
 /// Wall-clock time in microseconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Archive,
+    Serialize,
+    Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+)]
 pub struct Micros(pub u64);
 
 /// The last microsecond that prints with a four-digit year: 9999-12-31T23:59:59.999999Z.

@@ -38,6 +38,7 @@ mod pages;
 pub mod peer;
 mod reads;
 mod requests;
+pub mod route;
 pub mod session;
 mod sessions;
 pub mod shard;

@@ -1,0 +1,118 @@
+//! Where a request goes: to this node if it holds the session's group, else to one that does, and on to
+//! whoever is named as the leader. Decided here, carried out by whoever has the connections.
+//!
+//! What was surely not done may be asked of another node; what may have been done may not, or it could
+//! be done twice: only a read is asked again then.
+
+use model::cluster::{MemberId, NameTag};
+use model::error::Code;
+
+/// Monotonic microseconds for which another node is looked for.
+pub const PATIENCE_MICROS: u64 = 2_000_000;
+/// Monotonic microseconds between rounds: an election takes longer than that.
+const PAUSE_MICROS: u64 = 15_000;
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Ask this node's shard.
+    Here,
+    /// Ask another node.
+    There(NameTag),
+    /// Wait for so many microseconds, then say [`Outcome::Waited`].
+    Wait(u64),
+    /// Give up, with this answer for the client.
+    End(Code),
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Whoever was asked does not lead, and did nothing.
+    Elsewhere(Option<MemberId>),
+    /// Nobody was asked: there is no connection, or no room on it.
+    Unreached,
+    /// Somebody was asked and did not answer.
+    Unknown,
+    /// The time to wait is over.
+    Waited,
+}
+
+/// One request on its way.
+#[derive(Debug, Clone)]
+pub struct Route {
+    own: NameTag,
+    /// The nodes that should hold the group, in the order in which they are asked.
+    replicas: Vec<NameTag>,
+    is_read: bool,
+    began: u64,
+    /// Who was asked since the last pause.
+    asked: Vec<NameTag>,
+    /// Who is said to lead.
+    leader: Option<NameTag>,
+}
+
+impl Route {
+    /// A request for a group that `replicas` hold, which `leader` led when last heard of.
+    pub fn new(
+        own: NameTag,
+        replicas: Vec<NameTag>,
+        leader: Option<NameTag>,
+        (is_read, now): (bool, u64),
+    ) -> Route {
+        Route { own, replicas, is_read, began: now, asked: Vec::new(), leader }
+    }
+
+    /// Whom to ask first.
+    pub fn first(&mut self) -> Step {
+        if self.replicas.contains(&self.own) {
+            return self.ask(self.own);
+        }
+        match self.leader.take().or_else(|| self.untried()) {
+            Some(node) => self.ask(node),
+            None => Step::End(Code::RaftUnavailable),
+        }
+    }
+
+    /// What to do after a step that brought no answer.
+    pub fn next(&mut self, outcome: Outcome, now: u64) -> Step {
+        if outcome == Outcome::Unknown && !self.is_read {
+            return Step::End(Code::RaftTimeout);
+        }
+        if PATIENCE_MICROS <= now.saturating_sub(self.began) {
+            return Step::End(Code::RaftUnavailable);
+        }
+        match outcome {
+            Outcome::Waited => {
+                self.asked.clear();
+                return match self.leader.take() {
+                    Some(leader) => self.ask(leader),
+                    None => self.first(),
+                };
+            }
+            Outcome::Elsewhere(Some(leader)) => {
+                let leader = leader.tag();
+                if !self.asked.contains(&leader) {
+                    return self.ask(leader);
+                }
+                // It was asked and said so itself, or an election is under way.
+                self.leader = Some(leader);
+                return Step::Wait(PAUSE_MICROS);
+            }
+            Outcome::Elsewhere(None) | Outcome::Unreached | Outcome::Unknown => {}
+        }
+        match self.untried() {
+            Some(node) => self.ask(node),
+            None => Step::Wait(PAUSE_MICROS),
+        }
+    }
+
+    fn untried(&self) -> Option<NameTag> {
+        self.replicas.iter().copied().find(|node| !self.asked.contains(node))
+    }
+
+    fn ask(&mut self, node: NameTag) -> Step {
+        self.asked.push(node);
+        if node == self.own { Step::Here } else { Step::There(node) }
+    }
+}
