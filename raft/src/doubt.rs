@@ -29,6 +29,14 @@ pub(crate) struct Doubt {
     mended_at: Option<Index>,
 }
 
+impl Doubt {
+    /// Whether it is over but for the end of the log that was heard of.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+}
+
 impl Node {
     pub(crate) fn begin_doubt(&mut self) {
         self.doubt = Some(Box::default());

@@ -14,8 +14,10 @@ mod oracle;
 mod paper;
 mod print;
 mod quorum;
-//mod random;
+mod random;
+mod recovery;
 mod script;
+mod world;
 
 const ELECTION_TICKS: u32 = 10;
 const HEARTBEAT_TICKS: u32 = 2;

@@ -69,11 +69,6 @@ impl Oracle {
         self.leaders.len()
     }
 
-    /// The newest committed members.
-    pub(super) fn membership(&self) -> Option<&Arc<Membership>> {
-        self.members.last_key_value().map(|(_, membership)| membership)
-    }
-
     pub(super) fn loses(&mut self, id: NodeId, entries: &[Entry]) {
         self.lost.extend(entries.iter().map(|entry| (id, entry.term, entry.index)));
     }
@@ -122,6 +117,9 @@ impl Oracle {
             } else {
                 self.check_leader_completeness(node);
             }
+        }
+        // A leader that does not belong to the group any more stops with the commit that says so.
+        if now.leads || (before.leads && before.term == now.term) {
             self.note_commits(node, members);
         }
         if self.beneath < node.log.committed() {
