@@ -48,7 +48,7 @@ use uring::Gateway;
 use uring::rt::{TcpListener, spawn_local};
 
 pub use exposition::{Exposition, ExpositionError};
-pub use peer::{Newcomer, meet};
+pub use peer::{CoreLinks, Links, Newcomer, PeerConfig, meet};
 
 use http::Shared;
 use http::api::Face;

@@ -1,14 +1,25 @@
 //! How nodes speak to each other.
 //!
 //! In reading order: `frame` is what goes over the wire, `keys` what follows from the cluster's
-//! secret, `handshake` how two nodes prove themselves, `founding` how a cluster begins and [`meeting`]
-//! where its first nodes find each other.
+//! secret, `handshake` how two nodes prove themselves, `founding` how a cluster begins and `meeting`
+//! where its first nodes find each other. Then, while a node runs: [`Links`] are its connections,
+//! `dial` and `accept` their two sides over a `channel`, `book` says where other nodes are, `standing`
+//! which of their connections count, and `wire` is what their shards say to each other.
 
+mod accept;
+mod book;
+mod channel;
+mod dial;
 pub(crate) mod founding;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod keys;
+mod links;
 pub(crate) mod meeting;
+mod meters;
+pub(crate) mod standing;
 mod told;
+pub(crate) mod wire;
 
+pub use links::{CoreLinks, Links, PeerConfig};
 pub use meeting::{Newcomer, meet};

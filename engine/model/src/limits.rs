@@ -124,8 +124,9 @@ pub const PEER_QUEUE_BYTES: usize = 2 * PEER_FRAME_BYTES_MAX;
 pub const PEER_BYTES_PER_SHARD: usize = 2 * PEER_FRAME_BYTES_MAX;
 /// Messages of other nodes that wait for a shard's next turn; more are dropped.
 pub const PEER_MESSAGES_PER_SHARD: usize = 64 * 1024;
-/// Connections of other nodes open at once in one core, those that are not proven yet included.
-pub const PEER_CONNECTIONS_MAX: usize = 1024;
+/// Connections in one core at once that have not proven to be of a node; more are closed. Those that
+/// have are as many as other nodes' cores have lanes.
+pub const PEER_STRANGERS_MAX: usize = 256;
 /// Seconds in which two nodes must have proven themselves to each other.
 pub const PEER_HANDSHAKE_SECONDS: u64 = 5;
 /// Milliseconds between two signs of life on a connection between nodes.

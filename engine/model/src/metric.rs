@@ -170,6 +170,17 @@ metrics! {
         "Bytes those requests hold.";
     QueueRefusals "starcite_queue_refusals_total" Counter, Count, ["core", "queue"],
         "Requests refused because a queue was full: inbox of a shard, mesh between cores, body budget.";
+    // Other nodes.
+    PeerConnections "starcite_peer_connections" Gauge, Count, ["core", "lane", "direction"],
+        "Connections with other nodes that stand: out to them and in from them.";
+    PeerBytes "starcite_peer_bytes_total" Counter, Bytes, ["core", "lane", "direction"],
+        "Bytes of frames sent out to other nodes and taken in from them.";
+    PeerFrames "starcite_peer_frames_total" Counter, Count, ["core", "lane", "direction"],
+        "Those frames.";
+    PeerMessagesDropped "starcite_peer_messages_dropped_total" Counter, Count, ["core", "reason"],
+        "Messages to and from other nodes that were dropped, to be sent again: unconnected, full, too_large, inbox, mesh.";
+    PeerHandshakesFailed "starcite_peer_handshakes_failed_total" Counter, Count, ["core", "direction", "reason"],
+        "Connections with other nodes that came to nothing: unreachable, timeout, broken, malformed, secret, refused, refuses.";
     // The cores.
     TurnStall "starcite_turn_stall_seconds" Histogram(STALL_SECONDS), Seconds, ["core"],
         "How much later than due a core's heartbeat came.";

@@ -11,21 +11,24 @@ use shard::shard::Shard;
 
 use crate::cores::{Doors, Settings};
 use crate::disk::{FileClient, UringDisk};
-use crate::driver::{Clock, Driver, Pulse};
+use crate::driver::{Clock, Driver, Pulse, TICK_CLUSTER, TICK_IDLE};
 use crate::files::FileThreads;
 use crate::gateway::{Gateway, Homes, Hub};
 use crate::hearts::Hearts;
 use crate::inbox::Inbox;
 use crate::mesh::{self, Ends};
 use crate::meters::CoreMeters;
+use crate::peers::Heard;
 use crate::reactor;
 use crate::rt;
 use crate::stop::Stopper;
 
 /// Between heartbeats of a core with something to do.
 const BEAT_ACTIVE: Duration = Duration::from_millis(5);
-/// Between heartbeats of an idle core.
+/// Between heartbeats of an idle core of a node alone.
 const BEAT_IDLE: Duration = Duration::from_millis(50);
+/// The same where other nodes listen for signs of life.
+const BEAT_CLUSTER: Duration = Duration::from_millis(20);
 
 /// All that one core needs to run.
 pub(crate) struct Plan {
@@ -37,6 +40,7 @@ pub(crate) struct Plan {
     pub(crate) doors: Doors,
     pub(crate) settings: Settings,
     pub(crate) stopper: Stopper,
+    pub(crate) heard: Heard,
     pub(crate) clock: Clock,
     /// Told when the core runs; dropped untold if it cannot.
     pub(crate) started: SyncSender<()>,
@@ -55,9 +59,9 @@ impl Plan {
     /// # Errors
     /// Why the kernel refused a ring, or the doors' own error.
     pub(crate) async fn run(self, hearts: Hearts) -> Result<(), String> {
-        let Plan { core, homes, shards, ends, files, doors, settings, stopper, clock, started } =
-            self;
-        let hub = Rc::new(Hub::new(core, &homes, stopper.clone()));
+        let Plan { core, homes, shards, ends, files, doors, settings, heard, .. } = self;
+        let (stopper, clock, started) = (self.stopper, self.clock, self.started);
+        let hub = Rc::new(Hub::new(core, &homes, stopper.clone(), heard));
         let disks: Rc<RefCell<Vec<(ShardId, UringDisk)>>> = Rc::default();
         let homecoming = Rc::clone(&disks);
         let files = FileClient::start(files, move |done| {
@@ -65,9 +69,11 @@ impl Plan {
             let home = disks.iter().find(|(id, _)| *id == done.shard);
             home.expect("jobs come from the disks of this core").1.job_done(done);
         });
+        let (tick_idle, beat_idle) =
+            if settings.alone { (TICK_IDLE, BEAT_IDLE) } else { (TICK_CLUSTER, BEAT_CLUSTER) };
         let mut patients = Vec::new();
         for (id, shard) in shards {
-            let (inbox, pulse) = (hub.inbox(id), Pulse::new());
+            let (inbox, pulse) = (hub.inbox(id), Pulse::new(tick_idle));
             let ways = (Rc::clone(&inbox), Rc::clone(&files));
             let disk = UringDisk::new(id, ways, &settings)
                 .map_err(|error| format!("io_uring is refused: {error}"))?;
@@ -77,8 +83,9 @@ impl Plan {
                 inbox: Rc::clone(&inbox),
                 disk: disk.clone(),
             });
+            let peers = hub.peers().clone();
             let (hub, stopper) = (Rc::clone(&hub), stopper.clone());
-            let driver = Driver { id, shard, hub, inbox, disk, pulse, stopper, clock };
+            let driver = Driver { id, shard, hub, inbox, disk, peers, pulse, stopper, clock };
             rt::spawn_local(driver.run());
         }
         let deliver = Rc::clone(&hub);
@@ -89,6 +96,7 @@ impl Plan {
             files: Rc::clone(&files),
             hub: Rc::clone(&hub),
             stopper: stopper.clone(),
+            beat_idle,
             meters: CoreMeters::new(core),
         };
         hearts.on_beat(move |late| watch.beat(late));
@@ -113,6 +121,7 @@ struct Watch {
     files: Rc<FileClient>,
     hub: Rc<Hub>,
     stopper: Stopper,
+    beat_idle: Duration,
     meters: CoreMeters,
 }
 
@@ -136,6 +145,6 @@ impl Watch {
         if stopping {
             self.hub.wake_stopped();
         }
-        if active { BEAT_ACTIVE } else { BEAT_IDLE }
+        if active { BEAT_ACTIVE } else { self.beat_idle }
     }
 }

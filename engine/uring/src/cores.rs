@@ -23,6 +23,7 @@ use crate::files;
 use crate::gateway::{Gateway, Homes};
 use crate::layout::ShardDir;
 use crate::mesh;
+use crate::peers::Heard;
 use crate::ring::SyncStrategy;
 use crate::rt::{ExecutorError, ExecutorHandle, ExecutorSettings};
 use crate::stop::Stopper;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub sync: SyncStrategy,
     /// Bytes of one log segment; what the shards were opened with.
     pub segment_bytes: u64,
+    /// Whether there are no other nodes: then time may pass more coarsely.
+    pub alone: bool,
 }
 
 /// What runs beside the shards of each core: listeners and connections. Called once on every core;
@@ -117,7 +120,7 @@ impl Cores {
         check_storage(settings)?;
         let io_memory_bytes = io_memory(cpus.len());
         let stopper = Stopper::new(cpus.len(), settings.placement.shards() as usize);
-        let clock = Clock::start();
+        let (clock, heard) = (Clock::start(), Heard::default());
         let mut cores =
             Cores { executors: Vec::new(), file_threads: Vec::new(), stopper: stopper.clone() };
         let mut starts = Vec::new();
@@ -136,6 +139,7 @@ impl Cores {
                 doors: Arc::clone(&doors),
                 settings: settings.clone(),
                 stopper: stopper.clone(),
+                heard: heard.clone(),
                 clock,
                 started,
             };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use model::api::{Reply, TailMessage};
 use model::ids::{Micros, Now, ShardId};
-use shard::effect::{Clients, Effect, Input, NoPeers, TailId, Ticket, perform};
+use shard::effect::{Clients, Effect, Input, TailId, Ticket, perform};
 use shard::shard::Shard;
 
 use crate::disk::UringDisk;
@@ -17,14 +17,17 @@ use crate::fatal::ending;
 use crate::gateway::Hub;
 use crate::inbox::Inbox;
 use crate::meters::{Levels, ShardMeters};
+use crate::peers::PeerQueues;
 use crate::reactor;
 use crate::rt;
 use crate::stop::Stopper;
 
 /// Between ticks of a shard that waits for time to pass.
 pub(crate) const TICK_BUSY: Duration = Duration::from_millis(10);
-/// Between ticks of a shard that does not.
+/// Between ticks of a shard that does not, on a node alone.
 pub(crate) const TICK_IDLE: Duration = Duration::from_millis(100);
+/// The same where other nodes listen for signs of life: one tick of a group's node.
+pub(crate) const TICK_CLUSTER: Duration = Duration::from_millis(25);
 /// Between looks at a shard's gauges once it is ready.
 const SHOW: Duration = Duration::from_millis(500);
 /// How long a stopping core waits for requests under way once no new ones can come.
@@ -67,11 +70,15 @@ pub(crate) struct Pulse {
     turns: Cell<u32>,
     /// Whether the driver has returned.
     ended: Cell<bool>,
+    /// Between ticks of a shard that does not wait for time to pass.
+    idle: Duration,
 }
 
 impl Pulse {
-    pub(crate) fn new() -> Rc<Pulse> {
+    /// A shard's, that ticks so often when it has nothing to do.
+    pub(crate) fn new(idle: Duration) -> Rc<Pulse> {
         Rc::new(Pulse {
+            idle,
             due: Cell::new(true),
             last: Cell::new(Instant::now()),
             busy: Cell::new(true),
@@ -83,7 +90,7 @@ impl Pulse {
     /// Lets time pass: marks a tick as due when it is, or at once for a shard that is to stop.
     /// Whether the shard was active since the last beat.
     pub(crate) fn beat(&self, now: Instant, stopping: bool) -> bool {
-        let period = if self.busy.get() { TICK_BUSY } else { TICK_IDLE };
+        let period = if self.busy.get() { TICK_BUSY } else { self.idle };
         if stopping || period <= now.saturating_duration_since(self.last.get()) {
             self.due.set(true);
         }
@@ -109,6 +116,7 @@ pub(crate) struct Driver {
     pub(crate) hub: Rc<Hub>,
     pub(crate) inbox: Rc<Inbox>,
     pub(crate) disk: UringDisk,
+    pub(crate) peers: PeerQueues,
     pub(crate) pulse: Rc<Pulse>,
     pub(crate) stopper: Stopper,
     pub(crate) clock: Clock,
@@ -176,7 +184,7 @@ impl Driver {
         }
         self.shard.settle(now, effects);
         let mut clients = Doors { hub: &self.hub, inbox: &self.inbox };
-        perform(effects, &mut self.disk, &mut clients, &mut NoPeers);
+        perform(effects, &mut self.disk, &mut clients, &mut self.peers);
         self.pulse.busy.set(self.shard.busy());
         self.pulse.turns.set(self.pulse.turns.get().saturating_add(1));
     }

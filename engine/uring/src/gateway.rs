@@ -9,13 +9,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use model::api::{List, Reply, Request, SessionRow, TailMessage, TailOpen};
+use model::cluster::MemberId;
 use model::error::{Code, Refusal};
-use model::ids::{Placement, SessionId, ShardId};
+use model::ids::{GroupId, Placement, SessionId, ShardId};
 use shard::effect::{TailId, Ticket};
+use shard::peer::PeerMessage;
 
 use crate::inbox::Inbox;
 use crate::mesh::{Mail, Outbox};
 use crate::meters::QueueMeters;
+use crate::peers::{Heard, PeerQueues};
 use crate::pending::{Pending, TailQueue, Waiters};
 use crate::stop::{Readiness, Stopper};
 
@@ -42,6 +45,8 @@ pub(crate) struct Hub {
     next_tail: Cell<u64>,
     stopper: Stopper,
     stop_waiters: Waiters,
+    peers: PeerQueues,
+    heard: Heard,
     meters: QueueMeters,
 }
 
@@ -128,6 +133,42 @@ impl Gateway {
             queue.push(TailMessage::Refused(Box::new(code.into())));
         }
         Tail { hub, id, shard, queue }
+    }
+
+    /// The queues of what this core's shards tell other nodes.
+    pub fn peers(&self) -> &PeerQueues {
+        &self.0.peers
+    }
+
+    /// Brings what another node says to the shard it is for, or to all. Dropped, and counted, if there
+    /// is too much.
+    ///
+    /// # Errors
+    /// If it speaks of a group that does not exist.
+    pub fn hear(&self, from: MemberId, message: PeerMessage) -> Result<(), &'static str> {
+        let groups = self.0.placement.groups();
+        match &message {
+            PeerMessage::Raft { group: GroupId(group), .. }
+            | PeerMessage::Snapshot { group: GroupId(group), .. } => {
+                if groups <= *group {
+                    return Err("it speaks of a group that does not exist");
+                }
+                self.0.hear(self.0.placement.shard(GroupId(*group)), from, message);
+            }
+            PeerMessage::Pulse(_) => {
+                let shards = 0..self.0.placement.shards();
+                shards.for_each(|shard| self.0.hear(ShardId(shard), from, message.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells all shards of the node whether a connection from another node stands.
+    pub fn link(&self, member: MemberId, up: bool) {
+        self.0.heard.set(member, up);
+        let others = self.0.outboxes.iter().enumerate().filter(|(core, _)| *core != self.0.core);
+        others.for_each(|(_, outbox)| outbox.tell(Mail::Link { member }));
+        self.0.link(member);
     }
 
     /// Whether the node takes requests.
@@ -225,7 +266,7 @@ impl Homes {
 
 impl Hub {
     /// The hub of one core.
-    pub(crate) fn new(core: usize, homes: &Homes, stopper: Stopper) -> Hub {
+    pub(crate) fn new(core: usize, homes: &Homes, stopper: Stopper, heard: Heard) -> Hub {
         let shards = 0..homes.placement.shards();
         let home_of: Vec<usize> = shards.map(|shard| homes.core_of(ShardId(shard))).collect();
         assert!(core < homes.cores, "the core is one of the node's");
@@ -241,6 +282,8 @@ impl Hub {
             next_tail: Cell::new(0),
             stopper,
             stop_waiters: Waiters::default(),
+            peers: PeerQueues::new(core),
+            heard,
             meters: QueueMeters::new(core),
         }
     }
@@ -293,7 +336,32 @@ impl Hub {
             Mail::TailCredit { shard, tail, bytes } => self.inbox(shard).tail_credit(tail, bytes),
             Mail::TailClose { shard, tail } => self.inbox(shard).tail_close(tail),
             Mail::Tail { tail, message } => self.tail_message(tail, message),
+            Mail::Peer { shard, from, message } => self.hear(shard, from, message),
+            Mail::Link { member } => self.link(member),
         }
+    }
+
+    /// The queues of what this core's shards tell other nodes.
+    pub(crate) fn peers(&self) -> &PeerQueues {
+        &self.peers
+    }
+
+    /// Brings what another node says to a shard, on whatever core.
+    fn hear(&self, shard: ShardId, from: MemberId, message: PeerMessage) {
+        let (taken, dropped) = match self.route(shard) {
+            Route::Here(inbox) => (inbox.peer(from, message), &self.meters.peer_inbox),
+            Route::There(outbox) => (outbox.forward(shard, from, message), &self.meters.peer_mesh),
+        };
+        if !taken {
+            dropped.increment(1);
+        }
+    }
+
+    /// Tells the shards of this core whether a node can be heard. News may come late and in any order,
+    /// so what holds now is told, not what was news then.
+    fn link(&self, member: MemberId) {
+        let up = self.heard.is_up(member);
+        self.inboxes.iter().flatten().for_each(|inbox| inbox.link(member, up));
     }
 
     /// Wakes whoever waits for a stop. Called once one was asked for.

@@ -1,16 +1,21 @@
 //! What waits for a shard's next turn. Bounded: requests by number and bytes from their admission to
-//! their reply, tails by number, credit by one sum per tail, completions by what the shard asked for.
+//! their reply, tails by number, credit by one sum per tail, completions by what the shard asked for,
+//! other nodes' messages by number and bytes, news of connections by one for each node.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use model::api::{Request, TailOpen};
+use model::cluster::MemberId;
 use model::error::Code;
 use model::limits::{
-    INPUTS_PER_TURN, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD, TAILS_PER_SHARD,
+    INPUTS_PER_TURN, PEER_BYTES_PER_SHARD, PEER_MESSAGES_PER_SHARD, REQUEST_BYTES_PER_SHARD,
+    REQUESTS_PER_SHARD, TAILS_PER_SHARD,
 };
+use shard::NodeId;
 use shard::effect::{Completion, Input, TailId, Ticket};
+use shard::peer::PeerMessage;
 
 /// The inbox of one shard, on its core. Whoever puts something in wakes the driver.
 #[derive(Debug, Default)]
@@ -19,6 +24,11 @@ pub(crate) struct Inbox(RefCell<State>);
 #[derive(Debug, Default)]
 struct State {
     completions: VecDeque<Completion>,
+    /// Nodes whose connections have come or gone, and which of the two.
+    links: BTreeMap<MemberId, bool>,
+    /// Messages of other nodes, in order of arrival.
+    peers: VecDeque<(MemberId, PeerMessage)>,
+    peer_bytes: usize,
     /// Requests, tails opened and tails closed, in order of arrival.
     arrivals: VecDeque<Input>,
     /// Tails opened in `arrivals`.
@@ -104,6 +114,31 @@ impl Inbox {
         }
     }
 
+    /// Takes in another node's message; `false` if there is no room, and it is lost.
+    pub(crate) fn peer(&self, from: MemberId, message: PeerMessage) -> bool {
+        let state = &mut *self.0.borrow_mut();
+        let bytes = state.peer_bytes + message.bytes();
+        if state.closed
+            || PEER_MESSAGES_PER_SHARD <= state.peers.len()
+            || PEER_BYTES_PER_SHARD < bytes
+        {
+            return false;
+        }
+        state.peer_bytes = bytes;
+        state.peers.push_back((from, message));
+        state.wake();
+        true
+    }
+
+    /// Notes whether a connection from another node stands.
+    pub(crate) fn link(&self, member: MemberId, up: bool) {
+        let state = &mut *self.0.borrow_mut();
+        if !state.closed {
+            state.links.insert(member, up);
+            state.wake();
+        }
+    }
+
     /// Brings a completion.
     pub(crate) fn completion(&self, completion: Completion) {
         let state = &mut *self.0.borrow_mut();
@@ -127,7 +162,8 @@ impl Inbox {
     }
 
     /// Moves at most a turn's worth of inputs to `turn`: completions first, since they free what the
-    /// others need, then half a turn of credit, then the rest as it came.
+    /// others need, then half a turn of other nodes' messages, since they finish what was begun, then
+    /// half of the rest of credit, then what clients ask as it came.
     pub(crate) fn take_turn(&self, turn: &mut Vec<Input>) {
         let state = &mut *self.0.borrow_mut();
         assert!(turn.is_empty(), "the turn before is done");
@@ -135,6 +171,18 @@ impl Inbox {
             && let Some(completion) = state.completions.pop_front()
         {
             turn.push(Input::Disk(completion));
+        }
+        while turn.len() < INPUTS_PER_TURN
+            && let Some((member, up)) = state.links.pop_first()
+        {
+            turn.push(Input::Link { node: NodeId(member.0), up });
+        }
+        let peers_end = turn.len() + (INPUTS_PER_TURN - turn.len()) / 2;
+        while turn.len() < peers_end
+            && let Some((from, message)) = state.peers.pop_front()
+        {
+            state.peer_bytes -= message.bytes();
+            turn.push(Input::Peer { from: NodeId(from.0), message });
         }
         let credits_end = turn.len() + (INPUTS_PER_TURN - turn.len()) / 2;
         while turn.len() < credits_end
@@ -182,7 +230,11 @@ impl Inbox {
 
 impl State {
     fn is_empty(&self) -> bool {
-        self.completions.is_empty() && self.arrivals.is_empty() && self.credit_order.is_empty()
+        self.completions.is_empty()
+            && self.links.is_empty()
+            && self.peers.is_empty()
+            && self.arrivals.is_empty()
+            && self.credit_order.is_empty()
     }
 
     fn wake(&mut self) {

@@ -3,7 +3,7 @@
 //! In reading order: [`rt`] is the runtime, `hearts` keeps it awake and `sockets` join it through a
 //! `reactor` and its `tripwire`, [`cores`] starts an executor per core, `core` runs one,
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
-//! way to other cores, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
+//! way to other cores, `peers` the one to other nodes, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
 //! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
 //! directory, [`manifest`] is what it says of itself, [`open`] reads a shard back.
 
@@ -25,6 +25,7 @@ pub mod manifest;
 mod mesh;
 mod meters;
 pub mod open;
+mod peers;
 mod pending;
 mod reactor;
 pub mod ring;
@@ -39,6 +40,7 @@ pub use driver::DRAIN;
 pub use gateway::{Gateway, Tail};
 pub use log_writer::LogWriter;
 pub use manifest::{FOUNDERS_MAX, Founding, Manifest};
+pub use peers::{PeerLane, PeerQueue, PeerQueues};
 pub use ring::{LogError, Ring, SyncStrategy};
 pub use stop::{Readiness, Stopper};
 

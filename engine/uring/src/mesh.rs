@@ -6,7 +6,7 @@
 //! so every channel drains whatever the other direction does.
 //!
 //! Why the queues are bounded: requests are refused at [`MESH_SLOTS`] and at the bytes that one shard
-//! would take; replies are at most as many as
+//! would take, other nodes' messages are dropped likewise; replies are at most as many as
 //! requests admitted, messages of tails at most what their windows hold, credits and closes at most
 //! as many as messages and tails.
 
@@ -17,10 +17,14 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use model::api::{Reply, Request, TailMessage, TailOpen};
+use model::cluster::MemberId;
 use model::error::Code;
 use model::ids::ShardId;
-use model::limits::{MESH_SLOTS, REQUEST_BYTES_PER_SHARD};
+use model::limits::{
+    MESH_SLOTS, PEER_BYTES_PER_SHARD, PEER_MESSAGES_PER_SHARD, REQUEST_BYTES_PER_SHARD,
+};
 use shard::effect::{TailId, Ticket};
+use shard::peer::PeerMessage;
 
 use crate::rt::{self, SharedReceiver, SharedSender};
 
@@ -80,6 +84,20 @@ pub(crate) enum Mail {
         /// What it receives.
         message: TailMessage,
     },
+    /// For a shard there, from another node.
+    Peer {
+        /// The shard.
+        shard: ShardId,
+        /// The node.
+        from: MemberId,
+        /// What it says.
+        message: PeerMessage,
+    },
+    /// For all shards there: a node's connections have come or gone.
+    Link {
+        /// The node.
+        member: MemberId,
+    },
 }
 
 type Parcel = Vec<Mail>;
@@ -114,6 +132,10 @@ pub(crate) struct Outbox {
     asks: Cell<usize>,
     /// Bytes of those requests.
     ask_bytes: Cell<usize>,
+    /// Other nodes' messages in `queue`.
+    peers: Cell<usize>,
+    /// Bytes of those.
+    peer_bytes: Cell<usize>,
     /// Whether the other core is gone.
     closed: Cell<bool>,
 }
@@ -137,6 +159,21 @@ impl Outbox {
         self.ask_bytes.set(bytes);
         self.push(mail);
         Ok(())
+    }
+
+    /// Sends on what another node says; `false` if there is no room, and it is lost.
+    pub(crate) fn forward(&self, shard: ShardId, from: MemberId, message: PeerMessage) -> bool {
+        let bytes = self.peer_bytes.get() + message.bytes();
+        if self.closed.get()
+            || PEER_MESSAGES_PER_SHARD <= self.peers.get()
+            || PEER_BYTES_PER_SHARD < bytes
+        {
+            return false;
+        }
+        self.peers.set(self.peers.get() + 1);
+        self.peer_bytes.set(bytes);
+        self.push(Mail::Peer { shard, from, message });
+        true
     }
 
     /// Sends something that belongs to work already admitted.
@@ -172,6 +209,12 @@ impl Outbox {
         self.asks.set(self.asks.get() - asks);
         let bytes: usize = parcel.iter().map(Mail::ask_bytes).sum();
         self.ask_bytes.set(self.ask_bytes.get() - bytes);
+        for mail in &parcel {
+            if let Mail::Peer { message, .. } = mail {
+                self.peers.set(self.peers.get() - 1);
+                self.peer_bytes.set(self.peer_bytes.get() - message.bytes());
+            }
+        }
         parcel
     }
 }

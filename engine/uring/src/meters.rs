@@ -143,6 +143,10 @@ pub(crate) struct QueueMeters {
     pub(crate) inbox: Counter,
     /// The way to other cores.
     pub(crate) mesh: Counter,
+    /// Inboxes of this core's shards, of what other nodes say.
+    pub(crate) peer_inbox: Counter,
+    /// The way to other cores, of what other nodes say.
+    pub(crate) peer_mesh: Counter,
 }
 
 impl QueueMeters {
@@ -152,6 +156,15 @@ impl QueueMeters {
             let core = core.to_string();
             counter!(Metric::QueueRefusals.name(), "core" => core, "queue" => queue)
         };
-        QueueMeters { inbox: refusals("inbox"), mesh: refusals("mesh") }
+        let dropped = |reason: &'static str| {
+            let core = core.to_string();
+            counter!(Metric::PeerMessagesDropped.name(), "core" => core, "reason" => reason)
+        };
+        QueueMeters {
+            inbox: refusals("inbox"),
+            mesh: refusals("mesh"),
+            peer_inbox: dropped("inbox"),
+            peer_mesh: dropped("mesh"),
+        }
     }
 }

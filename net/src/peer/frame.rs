@@ -36,9 +36,6 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    /// The lanes that stand as long as both nodes do.
-    pub(crate) const LASTING: [Lane; 3] = [Lane::Log, Lane::Bulk, Lane::Client];
-
     /// The lane of a number.
     pub(crate) fn from_number(number: u8) -> Option<Lane> {
         let all = [Lane::Log, Lane::Bulk, Lane::Client, Lane::Founding];

@@ -4,6 +4,7 @@ mod founding;
 mod frame;
 mod handshake;
 mod meeting;
+mod wire;
 
 use model::cluster::NodeName;
 use model::config::{ClusterConfig, Host, NodeEntry, Secret};

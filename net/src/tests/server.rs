@@ -67,6 +67,7 @@ impl Server {
             placement: Placement::new(16, 1),
             sync: SyncStrategy::Link,
             segment_bytes: SEGMENT_BYTES,
+            alone: true,
         };
         let (tell, told) = sync_channel(1);
         let tell = Mutex::new(Some(tell));

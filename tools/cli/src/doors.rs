@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use model::config::ServeConfig;
-use net::{Door, DoorConfig, Exposition};
+use net::{CoreLinks, Door, DoorConfig, Exposition, Links};
 use uring::Doors;
 
 /// The doors of a configured server on so many cores. Connections are spread evenly by the kernel,
@@ -14,6 +14,7 @@ pub(crate) fn of(
     config: &ServeConfig,
     cores: u32,
     exposition: Exposition,
+    links: Option<Links>,
 ) -> (Doors, Receiver<bool>) {
     let (tell, told) = sync_channel(usize::try_from(cores).expect("a number of 32 bits"));
     let share = (config.connections_max / cores).max(1);
@@ -25,14 +26,25 @@ pub(crate) fn of(
         exposition,
     };
     let doors: Doors = Arc::new(move |gateway| {
-        let (door, tell) = (door.clone(), tell.clone());
+        let (door, links, tell) = (door.clone(), links.clone(), tell.clone());
         Box::pin(async move {
-            let opened = Door::open(door);
+            let opened = open(door, links);
             // There is room for every core; nobody listens once one of them has failed.
             let _ = tell.try_send(opened.is_ok());
-            opened.map_err(|error| error.to_string())?.serve(gateway).await;
+            let (door, links) = opened?;
+            // They stay until the core ends: what clients still wait for is decided with others.
+            if let Some(links) = links {
+                links.start(gateway.clone());
+            }
+            door.serve(gateway).await;
             Ok(())
         })
     });
     (doors, told)
+}
+
+fn open(door: DoorConfig, links: Option<Links>) -> Result<(Door, Option<CoreLinks>), String> {
+    let door = Door::open(door).map_err(|error| error.to_string())?;
+    let links = links.map(|links| links.open()).transpose().map_err(|error| error.to_string())?;
+    Ok((door, links))
 }

@@ -1,10 +1,11 @@
 //! The `starcite` binary: parses, dispatches, maps to an exit status; nothing else.
 //!
-//! In reading order: [`serve`] puts the pieces of a server together from [`settings`], [`remote`] and
+//! In reading order: [`serve`] puts the pieces of a server together from [`settings`] and [`cluster`], [`remote`] and
 //! [`tail`] are clients of a running one, [`inspect`] reads the files of a stopped or crashed one,
 //! [`doctor`] says whether this machine can run one.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod doctor;
 mod doors;
 mod failure;

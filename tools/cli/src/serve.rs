@@ -2,22 +2,20 @@
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use model::cluster::NodeName;
 use model::config::{self, AuthMode, Environment, LogSync, ServeConfig};
 use model::error::Fatal;
 use model::ids::ShardId;
 use model::limits::{LOG_KEPT_BYTES_PER_SHARD, SEGMENT_BYTES};
 use model::metric::Metric;
-use net::{Exposition, Newcomer};
+use net::Exposition;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use shard::NodeId;
-use shard::cluster::{Cluster, Timing};
 use shard::shard::{Options, Shard};
 use uring::{Cores, DataDir, Settings, SyncStrategy, Wanted, open};
 
+use crate::cluster::{self, Membership};
 use crate::doctor::FILES_RESERVED;
 use crate::failure::Failure;
 use crate::output;
@@ -101,10 +99,6 @@ fn serve_configured(
     if config.auth == AuthMode::None && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "whoever reaches this address may do everything");
     }
-    if !config.cluster.is_alone() {
-        let text = "this server cannot work with other nodes yet; configure it alone";
-        return Err(Failure::new(Fatal::Configuration, text));
-    }
     let timeout = Duration::from_millis(config.shutdown_timeout_ms);
     let guard = Guard::start(timeout)?;
     config.connections_max = connections_max(config.connections_max)?;
@@ -114,12 +108,12 @@ fn serve_configured(
     ports::await_free(config.listen)?;
     config.ops_listen.map_or(Ok(()), ports::await_free)?;
     config.cluster.peer_listen.map_or(Ok(()), ports::await_free)?;
-    join_cluster(&mut data_dir, &config)?;
+    let membership = cluster::join(&mut data_dir, &config)?;
     // Before anything counts: what is counted earlier is lost.
     let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
     let exposition = exposition.map_err(Failure::failed)?;
     tell_constants(&config, cores);
-    let shards = open_shards(&data_dir, cores, &config)?;
+    let shards = open_shards(&data_dir, cores, &config, &membership)?;
     let settings = Settings {
         data_dir: data_dir.path().to_owned(),
         cores: Some(usize::try_from(cores).expect("a number of 32 bits")),
@@ -129,8 +123,9 @@ fn serve_configured(
             LogSync::Dsync => SyncStrategy::Dsync,
         },
         segment_bytes: SEGMENT_BYTES,
+        alone: config.cluster.is_alone(),
     };
-    let (doors, opened) = doors::of(&config, cores, exposition);
+    let (doors, opened) = doors::of(&config, cores, exposition, membership.links(&config));
     let node = Cores::start(&settings, shards, doors)?;
     guard.watch(node.stopper());
     if (0..cores).all(|_| opened.recv() == Ok(true)) {
@@ -143,36 +138,11 @@ fn serve_configured(
     Ok(())
 }
 
-/// Makes a new directory part of a cluster: its own, or the one that others know of.
-fn join_cluster(data_dir: &mut DataDir, config: &ServeConfig) -> Result<(), Failure> {
-    let manifest = data_dir.manifest();
-    if manifest.founding.is_some() {
-        return Ok(());
-    }
-    // A clock before 1970 is as good as one that says 1970.
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let newcomer = Newcomer {
-        cluster: config.cluster.clone(),
-        groups: config.groups,
-        member: manifest.member(),
-        made_at: manifest.made_at,
-        started_at: u64::try_from(now.as_micros()).expect("five hundred thousand years"),
-    };
-    let founding = net::meet(&newcomer).map_err(Failure::failed)?;
-    tracing::info!(
-        cluster = format!("{:016x}", founding.cluster),
-        founder = founding.members.contains(&newcomer.member),
-        members = founding.members.len(),
-        "joined a cluster"
-    );
-    data_dir.join(founding)?;
-    Ok(())
-}
-
 fn tell_up(config: &ServeConfig, settings: &Settings, cores: u32) {
     tracing::info!(
         listen = %config.listen,
         ops_listen = config.ops_listen.map(tracing::field::display),
+        peer_listen = config.cluster.peer_listen.map(tracing::field::display),
         data_dir = %config.data_dir.display(),
         groups = config.groups,
         shards = settings.placement.shards(),
@@ -223,29 +193,15 @@ fn connections_max(wanted: u32) -> Result<u32, Failure> {
     Ok(fits)
 }
 
-/// The node's place in its cluster, as shards see it.
-fn cluster(data_dir: &DataDir, config: &ServeConfig) -> Cluster {
-    let founding = data_dir.manifest().founding.as_ref();
-    let founding = founding.expect("a directory belongs to a cluster before its shards open");
-    Cluster {
-        own: NodeId(data_dir.manifest().member().0),
-        founders: founding.members.iter().map(|member| NodeId(member.0)).collect(),
-        founding_factor: founding.factor,
-        write: config.cluster.write.iter().map(NodeName::tag).collect(),
-        factor: config.cluster.factor,
-        timing: Timing::default(),
-    }
-}
-
 /// Reads all shards back, as many at once as there are cores: each holds a segment in memory.
 fn open_shards(
     data_dir: &DataDir,
     cores: u32,
     config: &ServeConfig,
+    membership: &Membership,
 ) -> Result<Vec<(ShardId, Shard)>, Failure> {
     let manifest = data_dir.manifest();
     let shards = manifest.placement.shards();
-    let cluster = cluster(data_dir, config);
     let options = |shard: ShardId| Options {
         placement: manifest.placement,
         shard,
@@ -253,7 +209,7 @@ fn open_shards(
         hot_bytes_max: config.event_store_bytes / u64::from(shards),
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: LOG_KEPT_BYTES_PER_SHARD,
-        cluster: cluster.clone(),
+        cluster: membership.for_shards(config),
     };
     let all: Vec<ShardId> = (0..shards).map(ShardId).collect();
     let mut opened = Vec::with_capacity(all.len());
@@ -275,8 +231,7 @@ fn open_shards(
 }
 
 fn open_shard(data_dir: &DataDir, options: Options) -> Result<Shard, Failure> {
-    let start = Instant::now();
-    let number = options.shard.0;
+    let (start, number) = (Instant::now(), options.shard.0);
     let opened = open::open(data_dir.path(), options, false);
     let (shard, found) = opened.map_err(|error| Failure::new(error.fatal, error.text))?;
     tracing::info!(

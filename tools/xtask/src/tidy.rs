@@ -35,7 +35,7 @@ const EDGES: [(&str, &[&str]); 8] = [
     ("model", &[]),
     ("shard", &["raft", "model"]),
     ("uring", &["shard", "model"]),
-    ("net", &["uring", "shard", "model"]),
+    ("net", &["uring", "shard", "raft", "model"]),
     ("cli", &["net", "uring", "shard", "model"]),
     ("bench", &["net", "uring", "shard", "raft", "model"]),
     ("xtask", &["model"]),

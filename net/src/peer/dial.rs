@@ -1,0 +1,180 @@
+//! The dialing side: one connection of one core to one node on one lane, again and again.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::or;
+use model::cluster::NodeName;
+use model::limits::{
+    PEER_BACKOFF_MS_MAX, PEER_BACKOFF_MS_MIN, PEER_BATCH_BYTES, PEER_BEAT_MS, PEER_FRAME_BYTES_MAX,
+    PEER_HANDSHAKE_SECONDS, PEER_SILENCE_MS,
+};
+use uring::rt::{self, TcpStream};
+use uring::{PeerLane, PeerQueue};
+
+use super::channel::{Broken, Incoming, Outgoing};
+use super::frame::{Kind, Label};
+use super::handshake::{Dialer, Failure, Session, judge};
+use super::keys::Seal;
+use super::links::{Core, lane_of};
+use super::meeting::random_nonce;
+use super::meters::Direction;
+use super::wire;
+
+/// A connection that stood this long was good: the next try comes soon.
+const GOOD: Duration = Duration::from_millis(PEER_SILENCE_MS);
+
+/// Connects to a node whenever there is no connection, as long as the node is known.
+pub(crate) async fn keep_connected(core: &Core, name: &NodeName, lane: PeerLane) {
+    let mut backoff_ms = PEER_BACKOFF_MS_MIN;
+    while let Some(addresses) = core.common.book.addresses(name) {
+        let start = Instant::now();
+        for address in addresses {
+            let broken = connect(core, name, lane, address).await;
+            core.tell_broken(name, address, &broken);
+        }
+        backoff_ms = if GOOD <= start.elapsed() { PEER_BACKOFF_MS_MIN } else { backoff_ms };
+        rt::sleep(jittered(backoff_ms)).await;
+        backoff_ms = (2 * backoff_ms).min(PEER_BACKOFF_MS_MAX);
+    }
+}
+
+impl Core {
+    fn tell_broken(&self, name: &NodeName, address: SocketAddr, broken: &Broken) {
+        // All cores and lanes have the same to say of a node.
+        let text = format!("node {name}: {broken}");
+        if self.common.told.is_new(&text, Instant::now()) {
+            tracing::warn!(node = %name, %address, "no connection to another node: {broken}");
+        }
+    }
+}
+
+/// Between half and all of a time, so that nodes that fail together do not try together.
+fn jittered(most_ms: u64) -> Duration {
+    let random = getrandom::u64().unwrap_or(0);
+    Duration::from_millis(most_ms / 2 + random % (most_ms / 2 + 1))
+}
+
+/// One connection, from its beginning to its end.
+async fn connect(core: &Core, name: &NodeName, lane: PeerLane, address: SocketAddr) -> Broken {
+    let seconds = Duration::from_secs(PEER_HANDSHAKE_SECONDS);
+    let failed = |broken: Broken| {
+        core.meters.handshake_failed(Direction::Out, broken.reason());
+        broken
+    };
+    let stream = match rt::timeout(seconds, TcpStream::connect(address)).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) => return failed(Broken::Unreachable(error)),
+        None => return failed(Broken::Silent),
+    };
+    // Without it small frames wait for the answers to those before.
+    if let Err(error) = stream.set_nodelay(true) {
+        return failed(Broken::Socket(error));
+    }
+    let mut incoming = Incoming::new(&stream);
+    let mut outgoing = Outgoing::new(&stream, lane_of(lane));
+    let meeting = meet(core, name, lane, &mut incoming, &mut outgoing);
+    let session = match rt::timeout(seconds, meeting).await {
+        Some(Ok(session)) => session,
+        Some(Err(broken)) => return failed(broken),
+        None => return failed(Broken::Silent),
+    };
+    let Session { other, sending, mut receiving } = session;
+    let queue = core.gateway.peers().open(other.member, lane);
+    let _open = core.meters.opened(lane_of(lane), Direction::Out);
+    tracing::debug!(node = %name, member = %other.member, lane = lane_of(lane).name(), "connected");
+    let talk = talk(core, lane, &queue, sending, outgoing);
+    let listen = listen(lane, &mut receiving, &mut incoming);
+    or(talk, listen).await
+}
+
+/// The handshake.
+async fn meet(
+    core: &Core,
+    name: &NodeName,
+    lane: PeerLane,
+    incoming: &mut Incoming<'_>,
+    outgoing: &mut Outgoing<'_>,
+) -> Result<Session, Broken> {
+    let papers = core.common.papers.clone();
+    let own_core = u32::try_from(core.gateway.core()).expect("cores are few");
+    let (nonce, lane) = (random_nonce().map_err(Broken::NoRandom)?, lane_of(lane));
+    let (mut dialer, hello) = Dialer::begin(papers, lane, own_core, nonce);
+    outgoing.send(Kind::Hello, &hello).await?;
+    let (_, challenge) = incoming.expect(Some(lane), Kind::Challenge).await?;
+    outgoing.send(Kind::Introduction, &dialer.challenged(&challenge)?).await?;
+    let (_, welcome) = incoming.expect(Some(lane), Kind::Welcome).await?;
+    let mut session = dialer.welcomed(&welcome)?;
+    let (own, other) = (&core.common.papers.own, &session.other);
+    let life = core.common.standing.life(&other.name);
+    let known = core.common.cluster.knows(&other.name);
+    if let Err(refusal) = judge(own, other, Some(name), known, life.as_ref()) {
+        let told = refusal.encode();
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(&told);
+        outgoing
+            .send_sealed(&mut session.sending, Kind::Refusal, PEER_FRAME_BYTES_MAX, write)
+            .await?;
+        return Err(Failure::Refuses(refusal).into());
+    }
+    Ok(session)
+}
+
+/// Sends what waits, all groups' messages together, and signs of life in between. The first one comes
+/// at once: it tells the other side that it is taken.
+async fn talk(
+    core: &Core,
+    lane: PeerLane,
+    queue: &PeerQueue,
+    mut seal: Seal,
+    mut outgoing: Outgoing<'_>,
+) -> Broken {
+    let mut batch = Vec::new();
+    let mut kind = Kind::Beat;
+    loop {
+        let write = |out: &mut Vec<u8>| {
+            if !batch.is_empty() {
+                wire::encode(&batch, out);
+            }
+        };
+        match outgoing.send_sealed(&mut seal, kind, PEER_FRAME_BYTES_MAX, write).await {
+            Ok(0) => {
+                tracing::error!(lane = lane_of(lane).name(), "a message is too large for a frame");
+                core.meters.too_large(batch.len());
+            }
+            Ok(bytes) => core.meters.frame(lane_of(lane), Direction::Out, bytes),
+            Err(broken) => return broken,
+        }
+        batch.clear();
+        kind = match soon(queue.waiting()).await {
+            Some(()) => Kind::Batch,
+            None => Kind::Beat,
+        };
+        queue.take(PEER_BATCH_BYTES, &mut batch);
+        if !batch.is_empty() {
+            kind = Kind::Batch;
+        }
+    }
+}
+
+/// Runs a future until a sign of life is due.
+async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+    rt::timeout(Duration::from_millis(PEER_BEAT_MS), future).await
+}
+
+/// Hears the other side's signs of life.
+async fn listen(lane: PeerLane, seal: &mut Seal, incoming: &mut Incoming<'_>) -> Broken {
+    let beat = Label { lane: lane_of(lane), kind: Kind::Beat };
+    loop {
+        match incoming.next() {
+            Ok(Some(frame)) if frame.label == beat && seal.open(beat, frame.body).is_some() => {}
+            Ok(Some(_)) => return Broken::Protocol("it sent something else than a sign of life"),
+            Ok(None) => {
+                if let Err(broken) = incoming.more().await {
+                    return broken;
+                }
+            }
+            Err(broken) => return broken,
+        }
+    }
+}
