@@ -29,7 +29,7 @@ use crate::pending::{Pending, TailQueue, Waiters};
 use crate::stop::{Readiness, Stopper};
 
 #[derive(Default)]
-struct Count(AtomicU32);
+pub(super) struct Count(AtomicU32);
 
 impl Wake for Count {
     fn wake(self: Arc<Count>) {
@@ -38,13 +38,13 @@ impl Wake for Count {
 }
 
 /// A waker, and how often it was woken.
-fn counted() -> (Waker, Arc<Count>) {
+pub(super) fn counted() -> (Waker, Arc<Count>) {
     let count = Arc::new(Count::default());
     (Waker::from(Arc::clone(&count)), count)
 }
 
 impl Count {
-    fn get(&self) -> u32 {
+    pub(super) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }

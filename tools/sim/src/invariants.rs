@@ -1,0 +1,337 @@
+//! Raft's promises, by the paper's names, checked from outside: by what nodes say to each other and
+//! what reaches their disks. What a node said and wrote in its past lives counts, whatever it
+//! remembers of it itself.
+//!
+//! An entry's index and term stand for the whole log before it (Log Matching), so one map of entries
+//! with the term in front of each is the log of every node.
+
+use std::collections::BTreeMap;
+
+use raft::{Index, NodeId, Term};
+
+use crate::verdict::{Findings, Kind};
+
+/// An entry as far as the checker is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Its term.
+    pub(crate) term: Term,
+    /// Its place.
+    pub(crate) index: Index,
+    /// The digest of its content, or [`UNKNOWN`].
+    pub(crate) digest: u64,
+}
+
+/// The digest of what was not looked at.
+pub(crate) const UNKNOWN: u64 = 0;
+
+/// All groups of a cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Court {
+    groups: BTreeMap<u32, Group>,
+    /// What was found.
+    pub(crate) findings: Findings,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Who led each term, and the last place known of its log.
+    leaders: BTreeMap<Term, Leader>,
+    /// Every entry ever seen, with the term of the one in front of it.
+    entries: BTreeMap<(Index, Term), (u64, Option<Term>)>,
+    /// By index from 1: the entry's term, and the term of the leader that said it was committed.
+    committed: Vec<(Term, Term)>,
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leader {
+    id: NodeId,
+    last: (Term, Index),
+}
+
+/// One member, in all its lives.
+#[derive(Debug, Default)]
+struct Node {
+    /// Whom it voted for in each term.
+    votes: BTreeMap<Term, NodeId>,
+    /// The term of its newest promise.
+    term: Term,
+    /// What its disk holds: the term of each entry.
+    log: BTreeMap<Index, Term>,
+    /// What lies up to here is in a checkpoint.
+    floor: Index,
+    /// Term and vote on its disk.
+    hard: (Term, Option<NodeId>),
+}
+
+impl Court {
+    fn group(&mut self, group: u32) -> (&mut Group, &mut Findings) {
+        (self.groups.entry(group).or_default(), &mut self.findings)
+    }
+
+    /// A node speaks as the leader of a term.
+    pub(crate) fn leads(&mut self, group: u32, term: Term, id: NodeId) {
+        let (known, findings) = self.group(group);
+        let last = (Term(0), Index(0));
+        let leader = known.leaders.entry(term).or_insert(Leader { id, last });
+        if leader.id != id {
+            let text = format!("group {group}, term {}: {} and {id}", term.0, leader.id);
+            findings.add(Kind::ElectionSafety, text);
+        }
+    }
+
+    /// A leader hands entries over that continue `previous`, and says how far its log is committed.
+    pub(crate) fn append(
+        &mut self,
+        group: u32,
+        (term, from): (Term, NodeId),
+        previous: (Term, Index),
+        (entries, committed): (&[Seen], Index),
+    ) {
+        self.leads(group, term, from);
+        let (known, findings) = self.group(group);
+        let mut last = previous;
+        for entry in entries {
+            if entry.index.0 != last.1.0 + 1 {
+                findings.add(Kind::LogMatching, format!("group {group}: a hole in an append"));
+            }
+            known.see(group, entry, Some(last.0), findings);
+            last = (entry.term, entry.index);
+        }
+        known.check_complete(group, term, previous, findings);
+        for entry in entries {
+            known.check_complete(group, term, (entry.term, entry.index), findings);
+        }
+        let leader = known.leaders.get_mut(&term).expect("it was just noted");
+        if leader.last.1 < last.1 {
+            leader.last = last;
+        }
+        known.commit(group, term, committed, findings);
+    }
+
+    /// A node grants its vote, or asks for its own.
+    pub(crate) fn votes(&mut self, group: u32, term: Term, voter: NodeId, candidate: NodeId) {
+        let (known, findings) = self.group(group);
+        let node = known.nodes.entry(voter).or_default();
+        let vote = *node.votes.entry(term).or_insert(candidate);
+        if vote != candidate {
+            let text =
+                format!("group {group}, term {}: {voter} for {vote} and {candidate}", term.0);
+            findings.add(Kind::VotedTwice, text);
+        }
+        if node.hard.0 < term || (node.hard.0 == term && node.hard.1 != Some(candidate)) {
+            let text = format!("group {group}, term {}: the vote of {voter}", term.0);
+            findings.add(Kind::SaidTooSoon, text);
+        }
+    }
+
+    /// A node says something of a term that it must never go back from.
+    pub(crate) fn promises(&mut self, group: u32, term: Term, id: NodeId) {
+        let (known, findings) = self.group(group);
+        let node = known.nodes.entry(id).or_default();
+        if term < node.term {
+            let text = format!("group {group}: {id} from term {} to {}", node.term.0, term.0);
+            findings.add(Kind::TermBackward, text);
+        }
+        node.term = node.term.max(term);
+    }
+
+    /// A node tells the leader of a term that its disk holds that leader's log up to `matched`.
+    pub(crate) fn accepts(&mut self, group: u32, term: Term, id: NodeId, matched: Index) {
+        let (known, findings) = self.group(group);
+        let last = known.leaders.get(&term).map(|leader| leader.last);
+        let told = last.and_then(|last| known.term_at(last, matched));
+        let node = known.nodes.entry(id).or_default();
+        if matched <= node.floor {
+            return;
+        }
+        let held = node.log.get(&matched);
+        if held.is_none() || told.is_some_and(|told| held != Some(&told)) || node.hard.0 < term {
+            let text = format!("group {group}, term {}: {id} has not {}", term.0, matched.0);
+            findings.add(Kind::SaidTooSoon, text);
+        }
+    }
+
+    /// A term and vote are on a node's disk.
+    pub(crate) fn hard_state(&mut self, group: u32, id: NodeId, hard: (Term, Option<NodeId>)) {
+        let (known, findings) = self.group(group);
+        let node = known.nodes.entry(id).or_default();
+        if hard.0 < node.hard.0 {
+            let text =
+                format!("group {group}: {id} wrote term {} behind {}", hard.0.0, node.hard.0.0);
+            findings.add(Kind::TermBackward, text);
+        }
+        node.hard = hard;
+    }
+
+    /// An entry is on a node's disk, in place of all from its index on.
+    pub(crate) fn wrote(&mut self, group: u32, id: NodeId, entry: &Seen) {
+        let (known, findings) = self.group(group);
+        let node = known.nodes.entry(id).or_default();
+        if let Some(before) = node.log.get(&entry.index).copied()
+            && before != entry.term
+        {
+            known.check_replaced(group, id, (before, entry), findings);
+        }
+        let node = known.nodes.entry(id).or_default();
+        let _replaced = node.log.split_off(&entry.index);
+        let previous =
+            entry.index.0.checked_sub(1).and_then(|at| node.log.get(&Index(at)).copied());
+        node.log.insert(entry.index, entry.term);
+        known.see(group, entry, previous, findings);
+    }
+
+    /// A node has taken over a snapshot: its log goes on behind `place`, with the entries it has there
+    /// if the one at this place is the same.
+    pub(crate) fn restart(&mut self, group: u32, id: NodeId, place: (Term, Index)) {
+        let (known, _) = self.group(group);
+        let node = known.nodes.entry(id).or_default();
+        let continues = node.log.get(&place.1) == Some(&place.0);
+        node.log = node.log.split_off(&Index(place.1.0 + 1));
+        if !continues {
+            node.log.clear();
+        }
+        node.floor = node.floor.max(place.1);
+    }
+
+    /// What a new life finds on its disk: a checkpoint up to `floor`, and entries behind it. An
+    /// honest disk keeps what it said was durable.
+    pub(crate) fn reopened(
+        &mut self,
+        group: u32,
+        id: NodeId,
+        (floor, log): (Index, BTreeMap<Index, Term>),
+        honest: bool,
+    ) {
+        let (known, findings) = self.group(group);
+        let node = known.nodes.entry(id).or_default();
+        let before = node.log.last_key_value().map(|(index, term)| (*index, *term));
+        node.floor = floor;
+        node.log = log;
+        let Some((index, term)) = before.filter(|(index, _)| honest && floor < *index) else {
+            return;
+        };
+        // A batch that was under way may have replaced it.
+        let kept = node.log.get(&index).is_some_and(|found| term <= *found);
+        let replaced = node.log.values().next_back().is_some_and(|found| term < *found);
+        if !kept && !replaced {
+            let text = format!("group {group}: {id} lost index {} of term {}", index.0, term.0);
+            findings.add(Kind::Forgotten, text);
+        }
+    }
+
+    /// Whether a node's disk holds a group's committed entries up to `index`.
+    pub(crate) fn holds(&self, group: u32, id: NodeId, index: Index) -> bool {
+        let slot = usize::try_from(index.0).ok().and_then(|index| index.checked_sub(1));
+        let Some(slot) = slot else { return true };
+        let Some(known) = self.groups.get(&group) else { return false };
+        let term = known.committed.get(slot).map(|(term, _)| term);
+        known.nodes.get(&id).is_some_and(|node| index <= node.floor || node.log.get(&index) == term)
+    }
+
+    /// How far a group is known to be committed.
+    pub(crate) fn committed(&self, group: u32) -> Index {
+        Index(self.groups.get(&group).map_or(0, |group| group.committed.len() as u64))
+    }
+
+    /// Terms that had a leader, over all groups.
+    pub(crate) fn terms_led(&self) -> u64 {
+        self.groups.values().map(|group| group.leaders.len() as u64).sum()
+    }
+}
+
+impl Group {
+    /// Notes an entry. The same index and term are the same entry everywhere.
+    fn see(&mut self, group: u32, entry: &Seen, previous: Option<Term>, findings: &mut Findings) {
+        let Seen { term, index, digest } = *entry;
+        let known = self.entries.entry((index, term)).or_insert((digest, previous));
+        let same = digest == UNKNOWN || known.0 == UNKNOWN || known.0 == digest;
+        let follows = previous.is_none() || known.1.is_none() || known.1 == previous;
+        if !same || !follows {
+            let text = format!("group {group}, index {}, term {}", index.0, term.0);
+            findings.add(Kind::LogMatching, text);
+        }
+        if known.0 == UNKNOWN {
+            known.0 = digest;
+        }
+        known.1 = known.1.or(previous);
+    }
+
+    /// The term at `index` in the log that ends in `last`, if all between is known.
+    fn term_at(&self, last: (Term, Index), index: Index) -> Option<Term> {
+        let (mut term, mut at) = last;
+        while index < at {
+            term = self.entries.get(&(at, term))?.1?;
+            at.0 -= 1;
+        }
+        (at == index).then_some(term)
+    }
+
+    /// The leader of a term holds every entry that was committed by then.
+    fn check_complete(
+        &self,
+        group: u32,
+        term: Term,
+        place: (Term, Index),
+        findings: &mut Findings,
+    ) {
+        let slot = usize::try_from(place.1.0).ok().and_then(|index| index.checked_sub(1));
+        let Some(&(there, by)) = slot.and_then(|slot| self.committed.get(slot)) else { return };
+        if by < term && there != place.0 {
+            let text = format!(
+                "group {group}, term {}: index {} has term {}, not {}",
+                term.0, place.1.0, place.0.0, there.0
+            );
+            findings.add(Kind::LeaderCompleteness, text);
+        }
+    }
+
+    /// The leader of a term says that its log is committed up to `index`.
+    fn commit(&mut self, group: u32, term: Term, index: Index, findings: &mut Findings) {
+        let known = self.committed.len() as u64;
+        let leader = self.leaders[&term];
+        if index.0 <= known || leader.last.1 < index {
+            return;
+        }
+        let Some(mut at_term) = self.term_at(leader.last, index) else { return };
+        let mut terms = Vec::new();
+        let mut at = index;
+        while known < at.0 {
+            terms.push((at_term, term));
+            let Some((_, Some(before))) = self.entries.get(&(at, at_term)) else { break };
+            at_term = *before;
+            at.0 -= 1;
+        }
+        if at.0 != known {
+            return;
+        }
+        if self.committed.last().is_some_and(|(there, _)| *there != at_term) {
+            let text = format!("group {group}, index {known}: committed by term {}", term.0);
+            findings.add(Kind::StateMachineSafety, text);
+        }
+        self.committed.extend(terms.into_iter().rev());
+    }
+
+    /// A node replaced an entry on its disk: it must not have been committed, nor its own of this
+    /// term.
+    fn check_replaced(
+        &self,
+        group: u32,
+        id: NodeId,
+        (before, entry): (Term, &Seen),
+        findings: &mut Findings,
+    ) {
+        let index = entry.index;
+        let slot = usize::try_from(index.0).expect("an index in memory") - 1;
+        if self.committed.get(slot).is_some_and(|(there, _)| *there == before) {
+            let text =
+                format!("group {group}: {id} replaced index {} of term {}", index.0, before.0);
+            findings.add(Kind::CommitBackward, text);
+        }
+        if self.leaders.get(&entry.term).is_some_and(|leader| leader.id == id) {
+            let text = format!("group {group}, term {}: {id}, index {}", entry.term.0, index.0);
+            findings.add(Kind::LeaderAppendOnly, text);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Whole clusters in one thread, in a world worse than the real one: the shipped shard over wires
+//! that lose and double, disks that tear and lie, clocks that drift and processes that die. A seed
+//! decides everything.
+//!
+//! ```text
+//!  options   what a seed's run is like: nodes, limits, which faults
+//!  nemesis   which fault happens when; `scenario`: the ones with a name
+//!  world     nodes, wires, disks, clocks, clients; one event at a time
+//!  run       safety: faults happen. liveness: faults end and everything must work. audit
+//!  checkers  what clients were told, what tails received, what nodes said and wrote
+//! ```
+//!
+//! In reading order: `options`, `nemesis`, `run`, `world`; then `history` and `checker`.
+#![forbid(unsafe_code)]
+
+mod atlas;
+mod checker;
+mod client;
+mod clock;
+mod command;
+mod count;
+mod deeds;
+mod dice;
+mod disk;
+mod ground;
+mod health;
+mod history;
+mod invariants;
+mod life;
+#[cfg(test)]
+mod linearize;
+mod nemesis;
+mod network;
+mod node;
+mod observe;
+mod options;
+mod queue;
+mod run;
+mod runner;
+mod scenario;
+mod tail_checker;
+mod tailer;
+mod verdict;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+/// Prints a line for whoever runs the simulator.
+#[expect(clippy::print_stdout, reason = "the output of a command line program")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match command::parse(&arguments) {
+        Ok(plan) if runner::run(&plan) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(what) => {
+            say(&what);
+            say(command::USAGE);
+            ExitCode::from(64)
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A true run of a group of three is accepted; each broken promise of Raft is noticed.
+
+use std::collections::BTreeMap;
+
+use raft::{Index, NodeId, Term};
+
+use crate::dice::{Concern, Dice};
+use crate::invariants::{Court, Seen};
+use crate::verdict::Kind;
+
+const FORGERIES: u64 = 1_000;
+
+fn nodes() -> [NodeId; 3] {
+    [NodeId(1), NodeId(2), NodeId(3)]
+}
+
+/// A run that is true: some terms, each with a leader whose log all take over. What the leader of
+/// the last term may go on from.
+struct Run {
+    court: Court,
+    log: Vec<Seen>,
+    term: Term,
+    leader: NodeId,
+}
+
+fn run(dice: &mut Dice) -> Run {
+    let mut run =
+        Run { court: Court::default(), log: Vec::new(), term: Term(0), leader: NodeId(1) };
+    for term in 1..=dice.between(2, 5) {
+        run.elect(Term(term), nodes()[dice.index(3)]);
+        for _ in 0..dice.between(1, 6) {
+            run.extend(dice.bits());
+        }
+    }
+    run
+}
+
+impl Run {
+    fn elect(&mut self, term: Term, leader: NodeId) {
+        (self.term, self.leader) = (term, leader);
+        for node in nodes() {
+            self.court.hard_state(0, node, (term, Some(leader)));
+            self.court.promises(0, term, node);
+            self.court.votes(0, term, node, leader);
+        }
+        self.court.leads(0, term, leader);
+    }
+
+    fn last(&self) -> (Term, Index) {
+        self.log.last().map_or((Term(0), Index(0)), |entry| (entry.term, entry.index))
+    }
+
+    fn next(&self, digest: u64) -> Seen {
+        Seen { term: self.term, index: Index(self.last().1.0 + 1), digest }
+    }
+
+    /// The leader adds an entry, all write it, it is committed.
+    fn extend(&mut self, digest: u64) {
+        let (previous, entry) = (self.last(), self.next(digest));
+        let by = (self.term, self.leader);
+        self.court.append(0, by, previous, (&[entry], previous.1));
+        for node in nodes() {
+            self.court.wrote(0, node, &entry);
+            self.court.accepts(0, self.term, node, entry.index);
+        }
+        self.log.push(entry);
+        self.court.append(0, by, self.last(), (&[], entry.index));
+    }
+}
+
+type Forgery = fn(&mut Dice, &mut Run);
+
+const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
+    (Kind::ElectionSafety, |dice, run| {
+        let other = nodes().into_iter().find(|node| *node != run.leader).unwrap();
+        let term = Term(dice.between(run.term.0, run.term.0));
+        run.court.leads(0, term, other);
+    }),
+    (Kind::LogMatching, |dice, run| {
+        let mut entry = run.log[dice.index(run.log.len())];
+        entry.digest ^= 1 << dice.below(64);
+        run.court.wrote(0, NodeId(9), &entry);
+    }),
+    (Kind::LeaderAppendOnly, |dice, run| {
+        run.elect(Term(run.term.0 + 1), run.leader);
+        let before = run.term;
+        let old = Seen { term: Term(before.0 - 1), index: Index(1_000), digest: dice.bits() };
+        run.court.wrote(0, run.leader, &old);
+        run.court.wrote(0, run.leader, &Seen { term: before, ..old });
+    }),
+    (Kind::LeaderCompleteness, |dice, run| {
+        let place = dice.index(run.log.len());
+        let leader = nodes()[dice.index(3)];
+        run.elect(Term(run.term.0 + 1), leader);
+        let previous = (Term(run.term.0 + 7), run.log[place].index);
+        run.court.append(0, (run.term, leader), previous, (&[], Index(0)));
+    }),
+    (Kind::StateMachineSafety, |dice, run| {
+        // A leader of the same term that commits on top of another log.
+        let last = run.last();
+        let odd = Term(last.0.0 + 5);
+        let entry = run.next(dice.bits());
+        run.court.append(0, (run.term, run.leader), (odd, last.1), (&[entry], entry.index));
+    }),
+    (Kind::VotedTwice, |dice, run| {
+        let other = nodes().into_iter().find(|node| *node != run.leader).unwrap();
+        run.court.votes(0, run.term, nodes()[dice.index(3)], other);
+    }),
+    (Kind::TermBackward, |dice, run| {
+        let term = Term(dice.below(run.term.0));
+        run.court.promises(0, term, nodes()[dice.index(3)]);
+    }),
+    (Kind::SaidTooSoon, |dice, run| {
+        let node = nodes()[dice.index(3)];
+        let term = Term(run.term.0 + 1);
+        match dice.below(3) {
+            0 => run.court.votes(0, term, node, node),
+            1 => run.court.accepts(0, run.term, node, run.next(0).index),
+            _ => {
+                let last = run.last();
+                let log = BTreeMap::from([(last.1, Term(last.0.0 - 1))]);
+                run.court.reopened(0, node, (Index(0), log), false);
+                run.court.accepts(0, run.term, node, last.1);
+            }
+        }
+    }),
+    (Kind::CommitBackward, |dice, run| {
+        let entry = run.log[dice.index(run.log.len())];
+        let term = Term(run.term.0 + 1);
+        run.court.wrote(0, nodes()[dice.index(3)], &Seen { term, ..entry });
+    }),
+    (Kind::Forgotten, |dice, run| {
+        let node = nodes()[dice.index(3)];
+        let kept = dice.index(run.log.len());
+        let log = run.log[..kept].iter().map(|entry| (entry.index, entry.term)).collect();
+        run.court.reopened(0, node, (Index(0), log), true);
+    }),
+    (Kind::TermBackward, |dice, run| {
+        let node = nodes()[dice.index(3)];
+        run.court.hard_state(0, node, (Term(run.term.0 - 1), None));
+    }),
+];
+
+#[test]
+fn true_runs_are_accepted() {
+    for seed in 0..FORGERIES {
+        let run = run(&mut Dice::new(seed, Concern::Forgery));
+        assert!(run.court.findings.is_empty(), "seed {seed}: {:?}", run.court.findings);
+        assert_eq!(run.court.committed(0), run.last().1);
+        assert_eq!(run.court.terms_led(), run.term.0);
+    }
+}
+
+#[test]
+fn every_broken_promise_is_noticed() {
+    for (kind, forgery) in FORGERIES_OF_RAFT {
+        for seed in 0..FORGERIES {
+            let mut dice = Dice::new(seed, Concern::Forgery);
+            let mut run = run(&mut dice);
+            forgery(&mut dice, &mut run);
+            let findings = &run.court.findings;
+            assert!(findings.has(kind), "seed {seed}, {kind:?} in {findings:?}");
+        }
+    }
+}
