@@ -281,6 +281,12 @@ impl Log {
         self.entries.capacity()
     }
 
+    /// Entries that were handed out for writing and are not applied.
+    pub(crate) fn unapplied(&self) -> Vec<Entry> {
+        let after = self.applied.min(self.submitted);
+        self.range(after, self.submitted)
+    }
+
     /// Entries `(after, last]`.
     fn range(&self, after: Index, last: Index) -> Vec<Entry> {
         assert!(after <= last, "a range that runs forward");

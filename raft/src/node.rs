@@ -279,6 +279,12 @@ impl Node {
         true
     }
 
+    /// Entries that were handed out for writing and are not applied, in order: what the disk must not
+    /// lose. For drivers that write them once more so that an old part of their log can go.
+    pub fn unapplied(&self) -> Vec<Entry> {
+        self.log.unapplied()
+    }
+
     /// Begins to count time again, after it stood still for want of anything to do.
     pub fn wake(&mut self) {
         if std::mem::replace(&mut self.quiet, false)
