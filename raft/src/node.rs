@@ -52,7 +52,7 @@ pub struct Restored {
     /// The log from there on, without a hole.
     pub entries: Vec<Entry>,
     /// Whether the end of the log may be missing: something was being written when the node stopped and
-    /// cannot be read. Then it asks the others before it votes.
+    /// cannot be read, or the node was in doubt when it stopped. Then it asks the others before it votes.
     pub doubtful: bool,
 }
 
@@ -291,6 +291,12 @@ impl Node {
     /// Whether time stands still.
     pub fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Whether this node may still lack what it once acknowledged. If it stops now, it comes back in
+    /// doubt ([`Restored::doubtful`]), whatever its log then looks like.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubt.is_some()
     }
 
     /// Term and vote as they are now; what a checkpoint keeps of the log's hard states.
