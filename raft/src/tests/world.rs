@@ -280,7 +280,8 @@ impl World {
     fn tick(&mut self, id: NodeId) {
         let together = if self.lease { self.ids.clone() } else { vec![id] };
         for id in together {
-            if self.cluster.is_up(id) && self.doubtful != Some(id) {
+            let waits = self.lacking == Some(id) && (self.doubtful.is_some() || !self.all_up_but(id));
+            if self.cluster.is_up(id) && !waits {
                 self.cluster.with(id, Node::tick);
             }
         }
@@ -388,19 +389,22 @@ impl World {
     /// The disk of a node has lost what was acknowledged last. That is made good if all others can be
     /// asked, and nothing else goes wrong in the meantime.
     fn restart_in_doubt(&mut self, id: NodeId) {
-        let all_up = self.ids.iter().all(|other| *other == id || self.cluster.is_up(*other));
         // What one node alone had, nobody can make good.
         let decides = |members: &Membership| members.voters == [id] || members.outgoing == [id];
         let alone = self.memberships().any(decides);
-        if all_up && !alone && self.lacking.is_none() && self.cluster.lose_newest(id) {
+        if self.all_up_but(id) && !alone && self.lacking.is_none() && self.cluster.lose_newest(id) {
             self.lacking = Some(id);
             self.ask_in_doubt(id);
             self.reached.count("acknowledged writes lost", 1);
         }
     }
 
+    fn all_up_but(&self, id: NodeId) -> bool {
+        self.ids.iter().all(|other| *other == id || self.cluster.is_up(*other))
+    }
+
     fn ask_in_doubt(&mut self, id: NodeId) {
-        if self.ids.iter().all(|other| *other == id || self.cluster.is_up(*other)) {
+        if self.all_up_but(id) {
             self.cluster.restart(id, true);
             self.doubtful = Some(id);
         }
@@ -411,9 +415,8 @@ impl World {
     fn end_doubt(&mut self) {
         let Some(id) = self.lacking else { return };
         let Some(node) = &self.cluster.members[&id].node else { return };
-        if node.doubt.as_ref().is_none_or(|doubt| doubt.is_settled()) {
-            self.doubtful = None;
-        }
+        let asks = node.doubt.as_ref().is_some_and(|doubt| !doubt.is_settled());
+        self.doubtful = Some(id).filter(|_| asks);
         if !node.is_doubtful() {
             self.lacking = None;
         }
