@@ -8,7 +8,9 @@
 
 mod accept;
 mod book;
+pub(crate) mod callers;
 mod channel;
+pub(crate) mod client_wire;
 mod dial;
 pub(crate) mod founding;
 pub(crate) mod frame;
@@ -17,6 +19,7 @@ pub(crate) mod keys;
 mod links;
 pub(crate) mod meeting;
 mod meters;
+mod queue;
 pub(crate) mod standing;
 mod told;
 pub(crate) mod wire;

@@ -196,8 +196,8 @@ impl Node {
             && let Some(peer) = leadership.peer(to)
         {
             peer.snapshot_ended(&self.log);
-            let (previous, round) = (peer.next.0 - 1, leadership.rounds.current());
-            let body = continue_from(&self.log, Index(previous), round);
+            let previous = Index(peer.next.0 - 1).max(self.log.floor().1);
+            let body = continue_from(&self.log, previous, leadership.rounds.current());
             self.send(to, body);
         }
         self.check();
@@ -236,6 +236,7 @@ impl Node {
             return;
         }
         peer.round = peer.round.max(round);
+        peer.agreed_round = peer.agreed_round.max(round);
         peer.accepted(matched, &self.log);
         self.end_rounds();
         self.advance_commit();
@@ -250,7 +251,12 @@ impl Node {
         hint: (Term, Index),
         round: u64,
     ) {
-        let agreed = self.log.last_agreeable(hint).1.min(hint.1);
+        let floor = self.log.floor();
+        let agreed = match self.log.last_agreeable(hint).1.min(hint.1) {
+            // What it holds at our floor is older than that: it lacks what has left memory.
+            agreed if agreed == floor.1 && hint.0 < floor.0 => Index(agreed.0.saturating_sub(1)),
+            agreed => agreed,
+        };
         let State::Leader(leadership) = &mut self.state else {
             return;
         };
@@ -262,7 +268,7 @@ impl Node {
             return;
         }
         peer.round = peer.round.max(round);
-        peer.rejected(previous, agreed);
+        peer.rejected((previous, round), agreed);
         self.end_rounds();
     }
 
@@ -308,7 +314,6 @@ impl Node {
             return Err(TransferRefused::NoHeir);
         }
         leadership.transfer = Some((to, 0));
-        leadership.rounds.forget_lease();
         self.wake();
         self.hand_over_if_ready();
         self.check();
@@ -320,8 +325,17 @@ impl Node {
         let State::Leader(leadership) = &self.state else { return };
         let Some(heir) = leadership.heir() else { return };
         if leadership.matched(heir) == Some(self.log.last().1) {
-            self.send(heir, Body::TimeoutNow);
+            self.have_stand(heir);
         }
+    }
+
+    /// Tells a voter to stand at once. It may do so at any time from now on, asking others to vote
+    /// although they hear us: our lease is worth nothing any more.
+    pub(crate) fn have_stand(&mut self, heir: NodeId) {
+        if let State::Leader(leadership) = &mut self.state {
+            leadership.rounds.void_lease();
+        }
+        self.send(heir, Body::TimeoutNow);
     }
 
     /// The voter that could best take over: the one with most of the log among those that answer.

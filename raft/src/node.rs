@@ -9,7 +9,7 @@ use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::progress::PeerStatus;
-use crate::read::{Asked, READS_MAX};
+use crate::read::Asked;
 use crate::ready::{HardMarks, Promise, Read, Restoring};
 use crate::status::{NotLeader, Role, Status};
 
@@ -52,7 +52,7 @@ pub struct Restored {
     /// The log from there on, without a hole.
     pub entries: Vec<Entry>,
     /// Whether the end of the log may be missing: something was being written when the node stopped and
-    /// cannot be read. Then it asks the others before it votes.
+    /// cannot be read, or the node was in doubt when it stopped. Then it asks the others before it votes.
     pub doubtful: bool,
 }
 
@@ -85,7 +85,9 @@ pub struct Node {
     pub(crate) state: State,
     /// Ticks since the last heartbeat if we lead, else since the last sign of life of a leader.
     pub(crate) elapsed: u32,
-    /// How many of those until we stand.
+    /// Ticks since the last sign of life of any leader, or since the start: what a lease counts on.
+    pub(crate) heard: u32,
+    /// How many of `elapsed` until we stand.
     pub(crate) timeout: u32,
     /// Whether time stands still: the group has nothing to do.
     pub(crate) quiet: bool,
@@ -142,6 +144,7 @@ impl Node {
             leader: None,
             state: State::Follower,
             elapsed: 0,
+            heard: 0,
             timeout: 0,
             quiet: false,
             log,
@@ -167,6 +170,7 @@ impl Node {
             return;
         }
         self.elapsed = self.elapsed.saturating_add(1);
+        self.heard = self.heard.saturating_add(1);
         self.tick_asked();
         self.tick_doubt();
         match self.state {
@@ -181,10 +185,12 @@ impl Node {
     }
 
     /// Stands for election now, instead of when the time is up; a group of one does so at start. Does
-    /// nothing on a leader, or on a node that has no vote.
+    /// nothing on a leader, on a node that has no vote, or where a lease may hold.
     pub fn campaign(&mut self) {
-        self.quiet = false;
-        if !matches!(self.state, State::Leader(_)) {
+        self.wake();
+        let alone = self.log.membership().is_ruled_by(self.id);
+        let bound = self.lease && self.hears_leader() && !alone;
+        if !bound && !matches!(self.state, State::Leader(_)) {
             self.canvass();
         }
         self.check();
@@ -214,13 +220,14 @@ impl Node {
         if !self.is_credible(&message) {
             return;
         }
-        // An acknowledgement asks for nothing: the last ones come when the leader is at rest already.
-        if !matches!(message.body, Body::Rest { .. } | Body::AppendAccepted { .. }) {
+        if !self.sleeps_through(&message) {
             self.wake();
         }
         match message.body {
             Body::PreVoteRequest { last } => self.on_pre_vote_request(&message, last),
             Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
+            // Who asks about itself unseats nobody, whatever its term.
+            Body::Doubt { .. } => self.on_doubt(message.from),
             _ => self.step_in_term(message),
         }
         self.check();
@@ -255,8 +262,11 @@ impl Node {
         if self.term() < snapshot.last.0 {
             self.enter_term(snapshot.last.0);
         }
-        if matches!(self.state, State::Leader(_)) {
-            return false;
+        match self.state {
+            State::Leader(_) => return false,
+            // The log it stands with is about to be another.
+            State::PreCandidate(_) | State::Candidate(_) => self.become_follower(),
+            State::Follower => {}
         }
         self.log.restore(&snapshot);
         let matched = snapshot.last.1;
@@ -271,6 +281,12 @@ impl Node {
         true
     }
 
+    /// Entries that were handed out for writing and are not applied, in order: what the disk must not
+    /// lose. For drivers that write them once more so that an old part of their log can go.
+    pub fn unapplied(&self) -> Vec<Entry> {
+        self.log.unapplied()
+    }
+
     /// Begins to count time again, after it stood still for want of anything to do.
     pub fn wake(&mut self) {
         if std::mem::replace(&mut self.quiet, false)
@@ -283,6 +299,12 @@ impl Node {
     /// Whether time stands still.
     pub fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Whether this node may still lack what it once acknowledged. If it stops now, it comes back in
+    /// doubt ([`Restored::doubtful`]), whatever its log then looks like.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubt.is_some()
     }
 
     /// Term and vote as they are now; what a checkpoint keeps of the log's hard states.
@@ -337,6 +359,21 @@ impl Node {
         }
     }
 
+    /// Whether a message is no reason to count time again: the order to rest, what a resting leader was
+    /// told late and knows, and the questions of who does not belong here any more.
+    fn sleeps_through(&self, message: &Message) -> bool {
+        match message.body {
+            Body::Rest { .. } => true,
+            Body::AppendAccepted { matched, .. } => {
+                message.term == self.term() && matched == self.log.last().1
+            }
+            Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
+                !self.log.membership().is_member(message.from)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a correct peer could have sent this to us.
     fn is_credible(&self, message: &Message) -> bool {
         message.to == self.id
@@ -387,9 +424,8 @@ impl Node {
             Body::ReadRequest { context } => self.on_read_request(from, context),
             Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
             Body::TimeoutNow => self.on_timeout_now(from),
-            Body::Doubt { .. } => self.on_doubt(from),
             Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
-            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } => {}
+            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } | Body::Doubt { .. } => {}
         }
     }
 
@@ -403,11 +439,11 @@ impl Node {
                 self.send(from, Body::ReadReply { context, index: None });
             }
             // What a node remembers is not of any term; it must not be kept from a node behind.
-            Body::Doubt { .. } => self.on_doubt(from),
             Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
             Body::Rest { last } => self.reject(from, last, 0),
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
+            | Body::Doubt { .. }
             | Body::VoteReply { .. }
             | Body::AppendAccepted { .. }
             | Body::AppendRejected { .. }
@@ -438,7 +474,6 @@ impl Node {
 
     /// A read has ended.
     pub(crate) fn end_read(&mut self, context: u64, index: Option<Index>) {
-        assert!(self.reads.len() <= 2 * READS_MAX, "reads under way are bounded");
         self.reads.push(Read { context, index });
     }
 }

@@ -14,8 +14,9 @@ use model::ids::{GroupId, Now, Placement, ShardId};
 use raft::{Message, NodeId, Receipt, Role};
 use rkyv::util::AlignedVec;
 
+use crate::checkpoint::put_session;
 use crate::cluster::Cluster;
-use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, Ticket};
+use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, SegmentNumber, Ticket};
 use crate::export::Exports;
 use crate::flush::Flush;
 use crate::group::Group;
@@ -97,6 +98,15 @@ pub struct Shard {
     pub(crate) more_work: bool,
     /// Whether a flush would find anything new.
     pub(crate) changed_since_flush: bool,
+    /// Whether the log is long and a flush would let a part of it go.
+    pub(crate) flush_due: bool,
+    /// The segment the log was in when it was last looked at for that.
+    pub(crate) looked_at: Option<SegmentNumber>,
+    /// Since when entries that are not applied keep the oldest segment.
+    pub(crate) pinned_since: Option<u64>,
+    /// Groups whose entries are being written once more: the batch that ends it, and the segment it
+    /// began in.
+    pub(crate) rewriting: Vec<(GroupId, BatchNumber, SegmentNumber)>,
     pub(crate) scratch: AlignedVec,
     pub(crate) facts: Facts,
     /// Groups that cannot commit or are behind, as of the last look.
@@ -148,6 +158,10 @@ impl Shard {
             flush_retry_at: None,
             more_work: false,
             changed_since_flush: false,
+            flush_due: false,
+            looked_at: None,
+            pinned_since: None,
+            rewriting: Vec::new(),
             scratch: AlignedVec::new(),
             facts: Facts::default(),
             not_ready,
@@ -247,6 +261,23 @@ impl Shard {
     /// Who belongs to each of the shard's groups.
     pub fn memberships(&self) -> impl Iterator<Item = &raft::Membership> {
         self.groups.iter().map(|group| &**group.node.membership())
+    }
+
+    /// What a group's sessions are and have, in one number, and the last entry applied to them: replicas
+    /// that have applied as much have the same. Where events are kept does not count.
+    pub fn digest(&self, group: GroupId) -> (raft::Index, u64) {
+        let mut sessions: Vec<_> = self.machine.of_group(group).iter().collect();
+        sessions.sort_unstable();
+        let mut frame = Vec::new();
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for (id, place) in sessions {
+            frame.clear();
+            put_session(&mut frame, id.as_str(), self.machine.sessions.get(*place), &[]);
+            for byte in &frame {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        (self.groups[self.slot_of(group)].applied().1, hash)
     }
 
     fn no_space(&self) -> bool {

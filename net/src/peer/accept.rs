@@ -1,4 +1,5 @@
-//! The accepting side: proves whoever connects, and brings what proven nodes say to the shards.
+//! The accepting side: proves whoever connects, and brings what proven nodes say to the shards and to
+//! those who serve clients.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +12,9 @@ use model::limits::{
 };
 use uring::rt::{self, TcpListener, TcpStream};
 
+use super::callers::Caller;
 use super::channel::{Broken, Incoming, Outgoing};
+use super::client_wire;
 use super::founding::State;
 use super::frame::{Kind, Label, Lane};
 use super::handshake::{Acceptor, Failure, Guest, Identity, Refusal, Session, judge, judge_name};
@@ -78,11 +81,10 @@ async fn receive(core: &Core, stream: &TcpStream, stranger: Stranger) {
     drop(stranger);
     let broken = match lane {
         Lane::Founding => answer_state(core, stream, &mut incoming, session).await.err(),
-        Lane::Log | Lane::Bulk => {
+        Lane::Log | Lane::Bulk | Lane::Client => {
             let heard = hear_all(core, stream, &mut incoming, (lane, guest), session);
             Some(heard.await)
         }
-        Lane::Client => Some(Broken::Protocol("it opened a lane that is not served")),
     };
     if let Some(broken) = broken {
         tracing::debug!(%broken, "another node's connection ended");
@@ -184,11 +186,14 @@ async fn hear_all(
 ) -> Broken {
     incoming.allow(PEER_FRAME_BYTES_MAX);
     let Session { sending, mut receiving, .. } = session;
-    let mut listening = Listening { core, lane, guest, place: None };
+    let mut listening = Listening { core, lane, guest, place: None, caller: None };
     let hear = listening.hear(incoming, &mut receiving);
     let broken = or(hear, beat(Outgoing::new(stream, lane), sending)).await;
     if let Some(place) = &listening.place {
         core.common.standing.leave(place, core.tell_news(&listening.guest));
+    }
+    if let Some(caller) = &listening.caller {
+        core.callers.leave(caller, |member, up| core.gateway.client_link(member, up));
     }
     broken
 }
@@ -211,6 +216,8 @@ struct Listening<'a> {
     guest: Guest,
     /// Where it is counted, once the other side has taken this node too.
     place: Option<Place>,
+    /// The same on the lane of clients' matters, which are this core's alone.
+    caller: Option<Caller>,
 }
 
 impl Listening<'_> {
@@ -247,15 +254,7 @@ impl Listening<'_> {
             tracing::warn!(node = %self.guest.identity.name, "{broken}");
             return Err(broken);
         }
-        let place = match &self.place {
-            Some(place) => place,
-            None => {
-                let news = self.core.tell_news(&self.guest);
-                let entered = self.core.common.standing.enter(&self.guest, self.lane, news);
-                self.place.insert(entered.map_err(Failure::Refuses)?)
-            }
-        };
-        if place.is_over() {
+        if self.place()?.is_over() {
             return Err(Broken::Superseded);
         }
         match label.kind {
@@ -270,9 +269,28 @@ impl Listening<'_> {
         }
     }
 
+    /// Where the connection is counted, from now on if it was not.
+    fn place(&mut self) -> Result<&Place, Broken> {
+        let Listening { core, lane, guest, place, caller } = self;
+        if place.is_none() {
+            let entered = core.common.standing.enter(guest, *lane, core.tell_news(guest));
+            *place = Some(entered.map_err(Failure::Refuses)?);
+            if *lane == Lane::Client {
+                let tell = |member, up| core.gateway.client_link(member, up);
+                *caller = Some(core.callers.enter(guest, tell));
+            }
+        }
+        Ok(place.as_ref().expect("just entered"))
+    }
+
     fn hand_on(&self, archive: &[u8]) -> Result<(), Broken> {
         let (from, to) = (self.guest.identity.member, self.core.common.papers.own.member);
-        let hear = |message| self.core.gateway.hear(from, message);
-        wire::decode(archive, from, to, hear).map_err(Broken::Protocol)
+        let gateway = &self.core.gateway;
+        let heard = if self.lane == Lane::Client {
+            client_wire::decode(archive, |message| gateway.hear_client(from, message))
+        } else {
+            wire::decode(archive, from, to, |message| gateway.hear(from, message))
+        };
+        heard.map_err(Broken::Protocol)
     }
 }

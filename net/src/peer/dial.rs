@@ -11,16 +11,15 @@ use model::limits::{
     PEER_HANDSHAKE_SECONDS, PEER_SILENCE_MS,
 };
 use uring::rt::{self, TcpStream};
-use uring::{PeerLane, PeerQueue};
 
 use super::channel::{Broken, Incoming, Outgoing};
-use super::frame::{Kind, Label};
+use super::frame::{Kind, Label, Lane};
 use super::handshake::{Dialer, Failure, Session, judge};
 use super::keys::Seal;
-use super::links::{Core, lane_of};
+use super::links::Core;
 use super::meeting::random_nonce;
 use super::meters::Direction;
-use super::wire;
+use super::queue::{Queue, shards_lane};
 
 /// A connection that stood this long was good: the next try comes soon.
 const GOOD: Duration = Duration::from_millis(PEER_SILENCE_MS);
@@ -29,7 +28,7 @@ const GOOD: Duration = Duration::from_millis(PEER_SILENCE_MS);
 const AWAY: Duration = Duration::from_secs(2);
 
 /// Connects to a node whenever there is no connection, as long as the node is known.
-pub(crate) async fn keep_connected(core: &Core, name: &NodeName, lane: PeerLane) {
+pub(crate) async fn keep_connected(core: &Core, name: &NodeName, lane: Lane) {
     let mut backoff_ms = PEER_BACKOFF_MS_MIN;
     let mut away_since = Instant::now();
     while let Some(addresses) = core.common.book.addresses(name) {
@@ -69,7 +68,7 @@ fn jittered(most_ms: u64) -> Duration {
 async fn connect(
     core: &Core,
     name: &NodeName,
-    lane: PeerLane,
+    lane: Lane,
     address: SocketAddr,
 ) -> (Option<Instant>, Broken) {
     let seconds = Duration::from_secs(PEER_HANDSHAKE_SECONDS);
@@ -87,7 +86,7 @@ async fn connect(
         return failed(Broken::Socket(error));
     }
     let mut incoming = Incoming::new(&stream);
-    let mut outgoing = Outgoing::new(&stream, lane_of(lane));
+    let mut outgoing = Outgoing::new(&stream, lane);
     let meeting = meet(core, name, lane, &mut incoming, &mut outgoing);
     let session = match rt::timeout(seconds, meeting).await {
         Some(Ok(session)) => session,
@@ -96,13 +95,20 @@ async fn connect(
         None => return failed(Broken::Silent),
     };
     let Session { other, sending, mut receiving } = session;
-    let queue = core.gateway.peers().open(other.member, lane);
-    let _open = core.meters.opened(lane_of(lane), Direction::Out);
-    tracing::debug!(node = %name, member = %other.member, lane = lane_of(lane).name(), "connected");
-    let talk = talk(core, lane, &queue, sending, outgoing);
+    let _open = core.meters.opened(lane, Direction::Out);
+    tracing::debug!(node = %name, member = %other.member, lane = lane.name(), "connected");
     let listen = listen(lane, &mut receiving, &mut incoming);
     let since = Instant::now();
-    let broken = or(talk, listen).await;
+    let broken = match shards_lane(lane) {
+        Some(of_shards) => {
+            let queue = core.gateway.peers().open(other.member, of_shards);
+            or(talk(core, lane, queue, sending, outgoing), listen).await
+        }
+        None => {
+            let queue = core.gateway.clients().open(other.member);
+            or(talk(core, lane, queue, sending, outgoing), listen).await
+        }
+    };
     (Some(since), broken)
 }
 
@@ -110,13 +116,13 @@ async fn connect(
 async fn meet(
     core: &Core,
     name: &NodeName,
-    lane: PeerLane,
+    lane: Lane,
     incoming: &mut Incoming<'_>,
     outgoing: &mut Outgoing<'_>,
 ) -> Result<Session, Broken> {
     let papers = core.common.papers.clone();
     let own_core = u32::try_from(core.gateway.core()).expect("cores are few");
-    let (nonce, lane) = (random_nonce().map_err(Broken::NoRandom)?, lane_of(lane));
+    let nonce = random_nonce().map_err(Broken::NoRandom)?;
     let (mut dialer, hello) = Dialer::begin(papers, lane, own_core, nonce);
     outgoing.send(Kind::Hello, &hello).await?;
     let (_, challenge) = incoming.expect(Some(lane), Kind::Challenge).await?;
@@ -137,12 +143,12 @@ async fn meet(
     Ok(session)
 }
 
-/// Sends what waits, all groups' messages together, and signs of life in between. The first one comes
+/// Sends what waits, as much as there is together, and signs of life in between. The first one comes
 /// at once: it tells the other side that it is taken.
-async fn talk(
+async fn talk<Q: Queue>(
     core: &Core,
-    lane: PeerLane,
-    queue: &PeerQueue,
+    lane: Lane,
+    queue: Q,
     mut seal: Seal,
     mut outgoing: Outgoing<'_>,
 ) -> Broken {
@@ -151,15 +157,15 @@ async fn talk(
     loop {
         let write = |out: &mut Vec<u8>| {
             if !batch.is_empty() {
-                wire::encode(&batch, out);
+                Q::encode(&batch, out);
             }
         };
         match outgoing.send_sealed(&mut seal, kind, PEER_FRAME_BYTES_MAX, write).await {
             Ok(0) => {
-                tracing::error!(lane = lane_of(lane).name(), "a message is too large for a frame");
+                tracing::error!(lane = lane.name(), "a message is too large for a frame");
                 core.meters.too_large(batch.len());
             }
-            Ok(bytes) => core.meters.frame(lane_of(lane), Direction::Out, bytes),
+            Ok(bytes) => core.meters.frame(lane, Direction::Out, bytes),
             Err(broken) => return broken,
         }
         batch.clear();
@@ -180,8 +186,8 @@ async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 /// Hears the other side's signs of life.
-async fn listen(lane: PeerLane, seal: &mut Seal, incoming: &mut Incoming<'_>) -> Broken {
-    let beat = Label { lane: lane_of(lane), kind: Kind::Beat };
+async fn listen(lane: Lane, seal: &mut Seal, incoming: &mut Incoming<'_>) -> Broken {
+    let beat = Label { lane, kind: Kind::Beat };
     loop {
         match incoming.next() {
             Ok(Some(frame)) if frame.label == beat && seal.open(beat, frame.body).is_some() => {}

@@ -1,6 +1,6 @@
 //! The connections between nodes. Each core dials one connection per other node and lane, and sends
-//! what its shards have to say; what comes back on it are signs of life. Each core takes the
-//! connections that the kernel hands it, and brings what comes to the shards it is for.
+//! what its shards have to say and what its clients want; what comes back on it are signs of life.
+//! Each core takes the connections that the kernel hands it, and brings what comes to whom it is for.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -13,15 +13,17 @@ use std::time::Duration;
 use model::cluster::{MemberId, NodeName};
 use model::config::ClusterConfig;
 use uring::rt::{self, TcpListener};
-use uring::{Founding, Gateway, PeerLane};
+use uring::{Founding, Gateway};
 
 use super::accept;
 use super::book::Book;
+use super::callers::Callers;
 use super::dial;
 use super::frame::Lane;
 use super::handshake::{Identity, Papers, VERSIONS};
 use super::keys::Key;
 use super::meters::PeerMeters;
+use super::queue::DIALED;
 use super::standing::Standing;
 use super::told::Told;
 
@@ -105,32 +107,26 @@ pub(crate) struct Core {
     pub(crate) common: Arc<Common>,
     pub(crate) gateway: Gateway,
     pub(crate) meters: PeerMeters,
+    pub(crate) callers: Callers,
 }
 
 impl CoreLinks {
     /// Dials and accepts from now on, as long as the core runs.
     pub fn start(self, gateway: Gateway) {
         let meters = PeerMeters::new(gateway.core());
-        let core = Rc::new(Core { common: self.common, gateway, meters });
+        let callers = Callers::default();
+        let core = Rc::new(Core { common: self.common, gateway, meters, callers });
         rt::spawn_local(accept::accept(Rc::clone(&core), self.listener));
         rt::spawn_local(dial_all(core));
     }
 }
 
-/// The frame's lane of what shards say.
-pub(crate) fn lane_of(lane: PeerLane) -> Lane {
-    match lane {
-        PeerLane::Log => Lane::Log,
-        PeerLane::Bulk => Lane::Bulk,
-    }
-}
-
 /// Keeps a task per node and lane.
 async fn dial_all(core: Rc<Core>) {
-    let dialed: Rc<RefCell<BTreeSet<(NodeName, PeerLane)>>> = Rc::default();
+    let dialed: Rc<RefCell<BTreeSet<(NodeName, Lane)>>> = Rc::default();
     loop {
         for name in core.common.book.names() {
-            for lane in PeerLane::ALL {
+            for lane in DIALED {
                 let key = (name.clone(), lane);
                 if !dialed.borrow_mut().insert(key.clone()) {
                     continue;

@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use model::metric::Metric;
 
 use super::frame::Lane;
+use super::queue::DIALED;
 
 /// Which way a connection goes: who dialed sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl PeerMeters {
     pub(crate) fn new(core: usize) -> PeerMeters {
         let core = core.to_string();
         let mut lanes = Vec::new();
-        for lane in [Lane::Log, Lane::Bulk] {
+        for lane in DIALED {
             for direction in [Direction::Out, Direction::In] {
                 let labels = [
                     ("core", core.clone()),
@@ -102,6 +103,6 @@ impl PeerMeters {
 
     fn lane(&self, lane: Lane, direction: Direction) -> &LaneMeters {
         let found = self.lanes.iter().find(|(l, d, _)| (*l, *d) == (lane, direction));
-        &found.expect("every lane of shards' messages has its meters").2
+        &found.expect("every lane that is dialed has its meters").2
     }
 }

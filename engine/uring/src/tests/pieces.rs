@@ -14,12 +14,14 @@ use model::command::{Append, Dedupe};
 use model::error::{Code, Refusal};
 use model::ids::{Placement, Seq, SessionId, ShardId};
 use model::limits::{INPUTS_PER_TURN, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD};
+use shard::NodeId;
 use shard::aligned::AlignedBuffer;
+use shard::cluster::Cluster;
 use shard::effect::{BatchNumber, Completion, FileName, Input, SegmentNumber, TailId, Ticket};
 
 use crate::backoff::Backoff;
-use crate::gateway::Homes;
 use crate::hearts::until_slot;
+use crate::hub::Homes;
 use crate::inbox::Inbox;
 use crate::layout::{ShardDir, is_temporary, parse_file, parse_segment};
 use crate::mesh::{Mail, Outbox};
@@ -329,7 +331,8 @@ fn readiness_follows_groups_and_stop() {
 #[test]
 fn every_shard_has_one_core() {
     for (shards, cores) in [(1, 1), (1, 4), (4, 1), (8, 3)] {
-        let homes = Homes { placement: Placement::new(256, shards), cores };
+        let cluster = Cluster::alone(NodeId(1 << 32));
+        let homes = Homes { placement: Placement::new(256, shards), cores, cluster };
         let hosts: Vec<usize> = (0..shards).map(|s| homes.core_of(ShardId(s))).collect();
         assert!(hosts.iter().all(|core| *core < cores));
         let most = (0..cores).map(|c| hosts.iter().filter(|h| **h == c).count()).max().unwrap();
