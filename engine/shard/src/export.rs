@@ -47,6 +47,12 @@ struct Export {
 }
 
 impl Exports {
+    /// Numbers snapshots from `first` on: no life of this node uses a number another has used, or a
+    /// receiver could take a part of one for a part of the other.
+    pub(crate) fn new(first: u64) -> Exports {
+        Exports { newest: first, ..Exports::default() }
+    }
+
     /// Whether a group's snapshot is on its way to anybody.
     pub(crate) fn is_sending(&self, group: GroupId) -> bool {
         self.running.values().any(|export| export.group == group)

@@ -201,15 +201,17 @@ impl Shard {
                 self.offered((from, slot, number), head, frames, now);
             }
             SnapshotStep::Frames { number, offset, bytes } => {
-                let Some(import) = self.import_from(from, number, now) else { return };
+                let Some(import) = self.import_from(from, number) else { return };
                 if import.take_frames(offset, &bytes) {
+                    import.heard_at = now.monotonic;
                     self.ask_sender(now);
                 }
             }
             SnapshotStep::Events { number, session, first, events } => {
                 let identity = self.options.identity();
-                let Some(import) = self.import_from(from, number, now) else { return };
+                let Some(import) = self.import_from(from, number) else { return };
                 if import.take_events(identity, (&session, first), &events) {
+                    import.heard_at = now.monotonic;
                     self.more_work = true;
                 }
             }
@@ -219,13 +221,18 @@ impl Shard {
         }
     }
 
-    fn import_from(&mut self, from: NodeId, number: u64, now: Now) -> Option<&mut Import> {
-        let import = self.import.as_mut()?;
-        let is_it = import.from == from && import.number == number;
-        is_it.then(|| {
-            import.heard_at = now.monotonic;
-            import
-        })
+    fn import_from(&mut self, from: NodeId, number: u64) -> Option<&mut Import> {
+        self.import.as_mut().filter(|import| import.from == from && import.number == number)
+    }
+
+    /// The sender of a snapshot is gone, with what it had not sent.
+    pub(crate) fn lose_sender(&mut self, node: NodeId) {
+        let pulls = |import: &Import| {
+            import.from == node && matches!(import.stage, Stage::Frames | Stage::Events { .. })
+        };
+        if self.import.as_ref().is_some_and(pulls) {
+            self.give_up_import();
+        }
     }
 
     fn offered(

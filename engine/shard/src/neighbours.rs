@@ -134,6 +134,8 @@ impl Shard {
         let neighbour = self.nodes_entry(node, now);
         neighbour.linked = up;
         if !up {
+            self.lose_sender(node);
+            let neighbour = self.nodes_entry(node, now);
             let shards = neighbour.heard.len();
             let silenced: Vec<usize> =
                 (0..shards).filter(|shard| neighbour.heard[*shard].take().is_some()).collect();

@@ -43,6 +43,8 @@ struct GroupLog {
     /// The file that effect is in, if it came from another node and no checkpoint has it.
     snapshot: Option<u64>,
     entries: Vec<Entry>,
+    /// The terms of entries up to the floor that the log still has.
+    below: BTreeMap<Index, Term>,
 }
 
 impl Opening {
@@ -56,6 +58,7 @@ impl Opening {
                 membership: options.cluster.first_members(group),
                 snapshot: None,
                 entries: Vec::new(),
+                below: BTreeMap::new(),
             };
             (group, log)
         };
@@ -199,7 +202,8 @@ impl Opening {
         let doubtful = recovered.cut.is_some();
         let mut snapshot_files = BTreeMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
-        for (id, log) in self.groups {
+        for (id, mut log) in self.groups {
+            log.finish();
             if let Some(file) = log.snapshot {
                 snapshot_files.insert(file, (id, log.floor.1.0));
             }
@@ -258,6 +262,7 @@ impl GroupLog {
 
     fn entry(&mut self, term: Term, index: Index, content: Content) -> Result<(), String> {
         if index <= self.floor.1 {
+            self.entry_below(term, index);
             return Ok(());
         }
         let first = self.floor.1.0 + 1;
@@ -277,6 +282,24 @@ impl GroupLog {
         Ok(())
     }
 
+    /// An entry the sessions have already. If it replaced another, so did it all that stood behind that.
+    fn entry_below(&mut self, term: Term, index: Index) {
+        if self.below.get(&index) != Some(&term) {
+            self.below.split_off(&index);
+            self.below.insert(index, term);
+            self.entries.clear();
+        }
+    }
+
+    /// The end of the log is reached. What a quorum has may be applied, and in a checkpoint, before this
+    /// log has it: then what the log has at the floor, and all behind it, was replaced.
+    fn finish(&mut self) {
+        let (term, index) = self.floor;
+        if self.below.get(&index).is_some_and(|known| *known != term) {
+            self.entries.clear();
+        }
+    }
+
     /// The state up to `place` was taken over from another node.
     fn restart(&mut self, place: (Term, Index), file: u64, members: Membership) {
         if place.1 <= self.floor.1 {
@@ -288,6 +311,7 @@ impl GroupLog {
             None => self.entries.clear(),
         }
         self.floor = place;
+        self.below = BTreeMap::from([(place.1, place.0)]);
         self.membership = Arc::new(members);
         self.snapshot = Some(file);
     }

@@ -29,6 +29,9 @@ use crate::reads::{Purpose, Reads};
 use crate::tails::Tails;
 use crate::wal::{LogIdentity, Wal};
 
+/// Snapshots one life of a shard can send for each batch of its log: more than it can make.
+const EXPORT_NUMBER_BITS: u32 = 20;
+
 /// What a shard is told once.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -130,6 +133,7 @@ impl Shard {
         (wal, flush): (Wal, Flush),
     ) -> Shard {
         let not_ready = groups.len();
+        let newest = wal.durable_batch();
         Shard {
             options,
             awake: (0..groups.len()).collect(),
@@ -142,7 +146,8 @@ impl Shard {
             pages: Pages::default(),
             lists: Lists::default(),
             neighbours: Neighbours::default(),
-            exports: Exports::default(),
+            // A life that sends snapshots has led, and so has written at least a batch.
+            exports: Exports::new(newest.0 << EXPORT_NUMBER_BITS),
             import: None,
             snapshot_files: BTreeMap::new(),
             parked: VecDeque::new(),
