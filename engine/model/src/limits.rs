@@ -136,6 +136,9 @@ pub const PEER_MESSAGES_PER_SHARD: usize = 64 * 1024;
 pub const PEER_STRANGERS_MAX: usize = 256;
 /// Seconds in which two nodes must have proven themselves to each other.
 pub const PEER_HANDSHAKE_SECONDS: u64 = 5;
+/// Milliseconds in which a node must have answered at all: what is lost on the way is sent again after
+/// one second.
+pub const PEER_CONNECT_MS: u64 = 1_500;
 /// Milliseconds between two signs of life on a connection between nodes.
 pub const PEER_BEAT_MS: u64 = 1_000;
 /// Milliseconds of silence after which such a connection is given up, and of a socket that takes

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use futures_lite::future::or;
 use model::cluster::NodeName;
 use model::limits::{
-    PEER_BACKOFF_MS_MAX, PEER_BACKOFF_MS_MIN, PEER_BATCH_BYTES, PEER_BEAT_MS, PEER_FRAME_BYTES_MAX,
-    PEER_HANDSHAKE_SECONDS, PEER_SILENCE_MS,
+    PEER_BACKOFF_MS_MAX, PEER_BACKOFF_MS_MIN, PEER_BATCH_BYTES, PEER_BEAT_MS, PEER_CONNECT_MS,
+    PEER_FRAME_BYTES_MAX, PEER_HANDSHAKE_SECONDS, PEER_SILENCE_MS,
 };
 use uring::rt::{self, TcpStream};
 
@@ -43,12 +43,39 @@ pub(crate) async fn keep_connected(core: &Core, name: &NodeName, lane: Lane) {
                 core.tell_broken(name, address, &broken);
             }
         }
-        rt::sleep(jittered(backoff_ms)).await;
-        backoff_ms = (2 * backoff_ms).min(PEER_BACKOFF_MS_MAX);
+        backoff_ms = match core.pause(name, jittered(backoff_ms)).await {
+            Pause::Over => (2 * backoff_ms).min(PEER_BACKOFF_MS_MAX),
+            Pause::Heard => PEER_BACKOFF_MS_MIN,
+        };
     }
 }
 
+/// How a pause between two tries ended.
+enum Pause {
+    /// Its time was over.
+    Over,
+    /// The other node was heard meanwhile: now it can be reached.
+    Heard,
+}
+
 impl Core {
+    /// Waits before the next try, but no longer than until the other node is heard again: after a
+    /// partition the first connection of either side brings all others back.
+    async fn pause(&self, name: &NodeName, time: Duration) -> Pause {
+        let is_heard = || self.common.standing.life(name).is_some();
+        let (was_heard, until) = (is_heard(), Instant::now() + time);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Pause::Over;
+            }
+            rt::sleep(left.min(Duration::from_millis(PEER_BACKOFF_MS_MIN))).await;
+            if !was_heard && is_heard() {
+                return Pause::Heard;
+            }
+        }
+    }
+
     fn tell_broken(&self, name: &NodeName, address: SocketAddr, broken: &Broken) {
         // All cores and lanes have the same to say of a node.
         let text = format!("node {name}: {broken}");
@@ -71,12 +98,13 @@ async fn connect(
     lane: Lane,
     address: SocketAddr,
 ) -> (Option<Instant>, Broken) {
-    let seconds = Duration::from_secs(PEER_HANDSHAKE_SECONDS);
+    let patience = Duration::from_secs(PEER_HANDSHAKE_SECONDS);
     let failed = |broken: Broken| {
         core.meters.handshake_failed(Direction::Out, broken.reason());
         (None, broken)
     };
-    let stream = match rt::timeout(seconds, TcpStream::connect(address)).await {
+    let connecting = TcpStream::connect(address);
+    let stream = match rt::timeout(Duration::from_millis(PEER_CONNECT_MS), connecting).await {
         Some(Ok(stream)) => stream,
         Some(Err(error)) => return failed(Broken::Unreachable(error)),
         None => return failed(Broken::Silent),
@@ -88,7 +116,7 @@ async fn connect(
     let mut incoming = Incoming::new(&stream);
     let mut outgoing = Outgoing::new(&stream, lane);
     let meeting = meet(core, name, lane, &mut incoming, &mut outgoing);
-    let session = match rt::timeout(seconds, meeting).await {
+    let session = match rt::timeout(patience, meeting).await {
         Some(Ok(session)) => session,
         Some(Err(Broken::Closed | Broken::Socket(_))) => return failed(Broken::Dismissed),
         Some(Err(broken)) => return failed(broken),
