@@ -2,6 +2,7 @@
 //! crosses it, so the same shard runs under io_uring and under a simulator.
 
 use model::api::{Reply, Request, TailMessage, TailOpen};
+use model::cluster::NameTag;
 use raft::NodeId;
 
 use crate::aligned::AlignedBuffer;
@@ -92,6 +93,13 @@ pub enum Input {
         node: NodeId,
         /// Whether there is a connection.
         up: bool,
+    },
+    /// What operators want of the cluster has changed.
+    Intent {
+        /// How much of what they said this node knows.
+        seq: u64,
+        /// The nodes that are to be relieved of what can be done elsewhere.
+        draining: Vec<NameTag>,
     },
     /// Time has passed; sent every few milliseconds while anything is under way, less often when idle.
     Tick,

@@ -32,7 +32,7 @@ mod import;
 mod machine;
 mod members;
 mod membership;
-mod neighbours;
+pub mod neighbours;
 pub mod opening;
 mod pages;
 pub mod peer;

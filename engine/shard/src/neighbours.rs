@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use model::cluster::NameTag;
 use model::command::decode;
 use model::ids::{Now, ShardId};
 use model::limits::{DEPOSED_WAIT_MS, LOG_STALL_MS, TRANSFERS_PER_SECOND};
@@ -31,6 +32,22 @@ pub(crate) struct Neighbours {
     tick_at: u64,
     pulse_at: u64,
     order_at: u64,
+    /// How much of what operators said is known here, and whom they want relieved.
+    intent: u64,
+    draining: Vec<NameTag>,
+}
+
+/// Another node, for those who look from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeighbourStatus {
+    /// Who.
+    pub node: NodeId,
+    /// Whether there is a connection from it and all its shards give signs of life.
+    pub lives: bool,
+    /// Whether every group it hosts can commit and is caught up there, as it says itself.
+    pub ready: bool,
+    /// How much of what operators said it knows.
+    pub intent: u64,
 }
 
 /// What is known of one node.
@@ -42,6 +59,9 @@ struct Neighbour {
     heard: Vec<Option<u64>>,
     /// Since when all that is known of it is alive.
     since: u64,
+    /// What each of its shards says of itself.
+    ready: Vec<bool>,
+    intent: u64,
 }
 
 impl Neighbours {
@@ -56,6 +76,18 @@ impl Neighbours {
     /// Nodes that are connected.
     pub(crate) fn linked(&self) -> impl Iterator<Item = NodeId> {
         self.nodes.iter().filter(|(_, neighbour)| neighbour.linked).map(|(node, _)| *node)
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<NeighbourStatus> {
+        let status = |(node, neighbour): (&NodeId, &Neighbour)| NeighbourStatus {
+            node: *node,
+            lives: neighbour.linked
+                && !neighbour.heard.is_empty()
+                && neighbour.heard.iter().all(Option::is_some),
+            ready: neighbour.ready.iter().all(|ready| *ready),
+            intent: neighbour.intent,
+        };
+        self.nodes.iter().map(status).collect()
     }
 
     fn settled(&self, node: NodeId, now: u64) -> bool {
@@ -112,8 +144,11 @@ impl Shard {
         let neighbour = self.nodes_entry(from, now);
         if neighbour.heard.len() != shards {
             neighbour.heard = vec![None; shards];
+            neighbour.ready = vec![false; shards];
         }
         let place = pulse.shard.0 as usize;
+        neighbour.ready[place] = pulse.ready;
+        neighbour.intent = pulse.intent;
         let was_silent = neighbour.heard[place].replace(now.monotonic).is_none();
         if was_silent {
             neighbour.since = now.monotonic;
@@ -122,7 +157,13 @@ impl Shard {
     }
 
     fn nodes_entry(&mut self, node: NodeId, now: Now) -> &mut Neighbour {
-        let fresh = || Neighbour { linked: false, heard: Vec::new(), since: now.monotonic };
+        let fresh = || Neighbour {
+            linked: false,
+            heard: Vec::new(),
+            since: now.monotonic,
+            ready: Vec::new(),
+            intent: 0,
+        };
         self.neighbours.nodes.entry(node).or_insert_with(fresh)
     }
 
@@ -227,7 +268,8 @@ impl Shard {
         let pulse = Pulse {
             shard: self.options.shard,
             shards: self.options.placement.shards(),
-            control: raft::Index(0),
+            intent: self.neighbours.intent,
+            ready: self.not_ready == 0,
         };
         let linked = self.neighbours.linked();
         self.sends.extend(linked.map(|node| (node, PeerMessage::Pulse(pulse))));
@@ -284,27 +326,59 @@ impl Shard {
         true
     }
 
+    /// Operators have said something: nodes to be relieved hand their leaderships over at once.
+    pub(crate) fn intent(&mut self, seq: u64, draining: Vec<NameTag>) {
+        self.neighbours.intent = seq;
+        self.neighbours.draining = draining;
+        self.neighbours.order_at = 0;
+    }
+
     /// Hands leaderships to the nodes that should have them, a few at a time.
     fn spread_leaders(&mut self, now: Now) {
-        let own = self.options.cluster.own;
         let mut left = TRANSFERS_PER_SECOND;
         for slot in 0..self.groups.len() {
-            let group = &mut self.groups[slot];
-            if left == 0 || !group.is_serving() || group.wanted.first() == Some(&tag(own)) {
-                continue;
+            if left == 0 {
+                return;
             }
-            let Some(first) = group.wanted.first() else { continue };
-            let heir = group.node.membership().voters.iter().find(|id| tag(**id) == *first);
-            let Some(&heir) = heir else { continue };
-            let fit = self.neighbours.lives(heir, group.id)
-                && self.neighbours.settled(heir, now.monotonic)
-                && is_caught_up(&group.node, heir);
-            if fit && group.node.transfer(heir).is_ok() {
+            let Some(heir) = self.heir(slot, now) else { continue };
+            if self.groups[slot].node.transfer(heir).is_ok() {
                 left -= 1;
                 self.facts.leaderships_given += 1;
                 self.wake(slot);
             }
         }
+    }
+
+    /// Who should lead a group that is led here instead: the first of those that should hold it which can
+    /// take over and is not being relieved.
+    fn heir(&self, slot: usize, now: Now) -> Option<NodeId> {
+        let group = &self.groups[slot];
+        let own = tag(self.options.cluster.own);
+        let draining = &self.neighbours.draining;
+        if !group.is_serving() {
+            return None;
+        }
+        let relieved = draining.contains(&own);
+        let voters = &group.node.membership().voters;
+        for name in &group.wanted {
+            if *name == own {
+                if relieved {
+                    continue;
+                }
+                return None;
+            }
+            let fit = |id: &&NodeId| {
+                tag(**id) == *name
+                    && !draining.contains(name)
+                    && self.neighbours.lives(**id, group.id)
+                    && (relieved || self.neighbours.settled(**id, now.monotonic))
+                    && is_caught_up(&group.node, **id)
+            };
+            if let Some(heir) = voters.iter().find(fit) {
+                return Some(*heir);
+            }
+        }
+        None
     }
 
     /// Whether a node's shard for a group gives signs of life.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use model::ids::{GroupId, Seq, SessionId, ShardId};
-use raft::{Index, Snapshot};
+use raft::Snapshot;
 
 /// A message from one node's shard to another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,10 @@ pub struct Pulse {
     pub shard: ShardId,
     /// How many shards the sender's node has: its groups are every so many of all.
     pub shards: u32,
-    /// The last entry of the control group the sender has applied, if it hosts that group.
-    pub control: Index,
+    /// How much of what operators said the sender knows.
+    pub intent: u64,
+    /// Whether every group its shard hosts can commit and is caught up there.
+    pub ready: bool,
 }
 
 /// One step of a snapshot's transfer. The receiver pulls, so it sets the pace and can ask again for

@@ -22,7 +22,7 @@ use crate::flush::Flush;
 use crate::group::Group;
 use crate::import::Import;
 use crate::machine::Machine;
-use crate::neighbours::Neighbours;
+use crate::neighbours::{NeighbourStatus, Neighbours};
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
@@ -186,6 +186,7 @@ impl Shard {
             Input::Disk(completion) => self.completed(completion, now),
             Input::Peer { from, message } => self.peer(from, message, now),
             Input::Link { node, up } => self.link(node, up, now),
+            Input::Intent { seq, draining } => self.intent(seq, draining),
             Input::Tick => self.tick(now),
         }
     }
@@ -238,6 +239,16 @@ impl Shard {
             tails_too_slow: self.tails.too_slow,
             ..self.facts
         }
+    }
+
+    /// Whether every group hosted here can commit and is caught up, as of the last tick.
+    pub fn is_ready(&self) -> bool {
+        self.not_ready == 0
+    }
+
+    /// The other nodes as this shard hears them.
+    pub fn neighbours(&self) -> Vec<NeighbourStatus> {
+        self.neighbours.statuses()
     }
 
     /// How full the shard is. Looks at every group.

@@ -138,7 +138,7 @@ impl Driver {
             }
             let at = Instant::now();
             self.turn(at, &mut inputs, &mut effects);
-            let is_ready = self.shard.gauges().groups_not_ready == 0;
+            let is_ready = self.shard.is_ready();
             if shown.is_none_or(|last| !is_ready || last + SHOW <= at) {
                 shown = Some(at);
                 self.show(&meters);

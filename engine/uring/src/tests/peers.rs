@@ -21,7 +21,7 @@ const A: MemberId = MemberId(1 << 32 | 1);
 const B: MemberId = MemberId(2 << 32 | 1);
 
 fn pulse(shard: u32) -> PeerMessage {
-    PeerMessage::Pulse(Pulse { shard: ShardId(shard), shards: 9, control: Default::default() })
+    PeerMessage::Pulse(Pulse { shard: ShardId(shard), shards: 9, intent: 0, ready: true })
 }
 
 fn frames(bytes: usize) -> PeerMessage {
