@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use crate::membership::Membership;
-use crate::message::{Body, Content, Index, NodeId, Term};
+use crate::message::{Content, Index, NodeId, Term};
 use crate::node::{Node, State};
 use crate::status::{ChangeRefused, NotLeader};
 
@@ -43,8 +43,6 @@ impl Node {
         }
         if target.voters != current.voters {
             target.outgoing.clone_from(&current.voters);
-            // Who still votes in the old set does not learn yet.
-            target.learners.retain(|id| target.outgoing.binary_search(id).is_err());
         }
         self.wake();
         let position = self.append_own(Content::Membership(Arc::new(target)));
@@ -66,7 +64,7 @@ impl Node {
         } else if !membership.is_voter(self.id) {
             self.send_heartbeats();
             if let Some(heir) = self.best_heir() {
-                self.send(heir, Body::TimeoutNow);
+                self.have_stand(heir);
             }
             self.become_follower();
         }

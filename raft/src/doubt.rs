@@ -1,15 +1,15 @@
 //! What a node does that may have lost the end of its log: something was being written when it stopped
 //! and cannot be read. Nearly always that was never acknowledged. But if it was, the node would vote
-//! for, or win with, a log that lacks it. So it first asks the others what they have and what they
-//! remember of it, and neither votes nor stands until
+//! for, or win with, a log that lacks it, or vote a second time in a term. So it first asks the others
+//! what they have and what they remember of it, and neither votes nor stands until
 //!
-//! - a leader has brought its log up to what is committed, or
-//! - all others have answered, or two election timeouts have passed, and nobody remembers more of it
-//!   than it has.
+//! - all others have answered, or two election timeouts have passed; and
+//! - nobody remembers more of it than it has, or a leader has brought its log up to what is committed.
 //!
-//! From then on it votes for nobody whose log ends before the longest it has heard of, and does not
-//! stand while its own does: what it lost may be there. Both together are safe and do not block: whoever
-//! has that longest log can be elected.
+//! It never votes in the term it has come to by then: it may have done so before. And from then on it
+//! votes for nobody whose log ends before the longest it has heard of, and does not stand while its own
+//! does: what it lost may be there. All together is safe when all others have answered, and blocks
+//! nobody: whoever has that longest log can be elected.
 
 use crate::message::{Body, Index, NodeId, Term};
 use crate::node::{Node, State};
@@ -27,6 +27,14 @@ pub(crate) struct Doubt {
     ticks: u32,
     /// Once the log is durable up to here it holds all that is committed.
     mended_at: Option<Index>,
+}
+
+impl Doubt {
+    /// Whether it is over but for the end of the log that was heard of.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
 }
 
 impl Node {
@@ -97,17 +105,20 @@ impl Node {
     /// Ends the doubt if there is no reason for it left.
     pub(crate) fn dispel_doubt(&mut self) {
         let Some(doubt) = &mut self.doubt else { return };
-        let durable = self.log.durable();
-        if doubt.mended_at.is_some_and(|at| at <= durable) {
-            self.doubt = None;
-            return;
+        let (last, durable) = (self.log.last(), self.log.durable());
+        if !doubt.settled {
+            let mut others = self.log.membership().electors().filter(|id| *id != self.id);
+            let all_answered = others.all(|id| doubt.answered.contains(&id));
+            let waited = 2 * self.election_ticks <= doubt.ticks;
+            let mended = doubt.mended_at.is_some_and(|at| at <= durable);
+            doubt.settled = (all_answered || waited) && (doubt.remembered <= last.1 || mended);
+            if doubt.settled {
+                // A vote for nobody else: nobody else gets it.
+                let vote = &mut self.hard.accepted.vote;
+                *vote = vote.or(Some(self.id));
+            }
         }
-        let mut others = self.log.membership().electors().filter(|id| *id != self.id);
-        let all_answered = others.all(|id| doubt.answered.contains(&id));
-        let waited = 2 * self.election_ticks <= doubt.ticks;
-        let last = self.log.last();
-        doubt.settled |= doubt.remembered <= last.1 && (all_answered || waited);
-        if doubt.settled && doubt.longest <= last {
+        if doubt.settled && doubt.longest <= last && durable == last.1 {
             self.doubt = None;
         }
     }

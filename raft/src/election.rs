@@ -114,14 +114,17 @@ impl Node {
         }
         self.leader = Some(leader);
         self.state = State::Follower;
+        self.heard = 0;
         self.restart_timer();
         true
     }
 
-    /// Whether this node leads, or has heard from its leader within an election timeout.
+    /// Whether this node leads, or has heard from its leader within an election timeout. A lease counts
+    /// on it whatever has happened since, so then neither a newer term nor a restart makes it forget.
     pub(crate) fn hears_leader(&self) -> bool {
         match self.state {
             State::Leader(_) => true,
+            _ if self.lease => self.heard < self.election_ticks,
             _ => self.leader.is_some() && self.elapsed < self.election_ticks,
         }
     }
@@ -162,7 +165,7 @@ impl Node {
     /// once it is durable so are they. Nothing is said before the own vote is durable: otherwise a
     /// crash could make this node stand in that term again, with a shorter log, and be elected by
     /// votes which were given to the longer one.
-    fn stand(&mut self, transferred: bool) {
+    pub(crate) fn stand(&mut self, transferred: bool) {
         self.begin_term(HardState { term: self.term().next(), vote: Some(self.id) });
         self.state = State::Candidate(Ballot::default());
         self.restart_timer();
@@ -209,7 +212,7 @@ impl Node {
     }
 
     pub(crate) fn on_vote_request(&mut self, candidate: NodeId, last: (Term, Index)) {
-        let is_free = self.hard.accepted.vote.is_none_or(|vote| vote == candidate);
+        let is_free = self.has_vote_for(candidate);
         let granted = is_free && self.log.last() <= last && self.trusts(last);
         if granted {
             assert!(
@@ -221,6 +224,10 @@ impl Node {
             self.restart_timer();
         }
         self.promise(candidate, Body::VoteReply { granted });
+    }
+
+    fn has_vote_for(&self, candidate: NodeId) -> bool {
+        self.hard.accepted.vote.is_none_or(|vote| vote == candidate)
     }
 
     pub(crate) fn on_vote_reply(&mut self, voter: NodeId, granted: bool) {

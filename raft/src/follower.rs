@@ -18,6 +18,11 @@ impl Node {
             self.reject(leader, previous, round);
             return;
         }
+        // Except with a leader that was deposed while a state of its successor was taken over here.
+        let floor = self.log.floor();
+        if entries.iter().any(|entry| entry.index == floor.1 && entry.term != floor.0) {
+            return;
+        }
         let matched = entries.last().map_or(previous.1, |entry| entry.index);
         self.log.merge(entries);
         assert!(matched <= self.log.last().1, "all that was sent is here");
@@ -29,15 +34,27 @@ impl Node {
 
     /// Refuses an append, and says where to try next.
     pub(crate) fn reject(&mut self, from: NodeId, previous: (Term, Index), round: u64) {
-        let hint = self.log.last_agreeable(previous);
+        let known = self.log.last_agreeable(previous);
+        // A leader of an older term may ask for what is beneath our floor; it learns the term at least.
+        let hint = if known.1 <= previous.1 { known } else { previous };
         self.promise(from, Body::AppendRejected { previous: previous.1, hint, round });
     }
 
-    /// The leader has nothing to do. Whoever has all it has may let time stand still.
+    /// The leader has nothing to do. Whoever has all it has may let time stand still; whoever has not
+    /// says so, which wakes the leader.
     pub(crate) fn on_rest(&mut self, last: (Term, Index)) {
-        if self.log.last() == last && self.log.durable() == last.1 && self.doubt.is_none() {
+        let has_all = self.log.last() == last && self.log.durable() == last.1;
+        if has_all {
             self.log.commit(last.1);
-            self.quiet = self.asked.is_empty();
+        }
+        if has_all && self.doubt.is_none() && self.asked.is_empty() {
+            self.quiet = true;
+            return;
+        }
+        self.wake();
+        if self.log.last() < last {
+            let leader = self.leader.expect("an order to rest comes from the leader");
+            self.reject(leader, last, 0);
         }
     }
 }

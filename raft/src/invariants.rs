@@ -16,6 +16,7 @@ impl Node {
         if self.quiet {
             assert!(!matches!(self.state, State::Candidate(_)), "who stands does not rest");
             assert!(self.asked.is_empty(), "who waits for an answer does not rest");
+            assert!(self.leader.is_some(), "nobody rests but with a leader");
         }
     }
 

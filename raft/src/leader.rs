@@ -196,8 +196,8 @@ impl Node {
             && let Some(peer) = leadership.peer(to)
         {
             peer.snapshot_ended(&self.log);
-            let (previous, round) = (peer.next.0 - 1, leadership.rounds.current());
-            let body = continue_from(&self.log, Index(previous), round);
+            let previous = Index(peer.next.0 - 1).max(self.log.floor().1);
+            let body = continue_from(&self.log, previous, leadership.rounds.current());
             self.send(to, body);
         }
         self.check();
@@ -236,6 +236,7 @@ impl Node {
             return;
         }
         peer.round = peer.round.max(round);
+        peer.agreed_round = peer.agreed_round.max(round);
         peer.accepted(matched, &self.log);
         self.end_rounds();
         self.advance_commit();
@@ -262,7 +263,7 @@ impl Node {
             return;
         }
         peer.round = peer.round.max(round);
-        peer.rejected(previous, agreed);
+        peer.rejected((previous, round), agreed);
         self.end_rounds();
     }
 
@@ -308,7 +309,6 @@ impl Node {
             return Err(TransferRefused::NoHeir);
         }
         leadership.transfer = Some((to, 0));
-        leadership.rounds.forget_lease();
         self.wake();
         self.hand_over_if_ready();
         self.check();
@@ -320,8 +320,17 @@ impl Node {
         let State::Leader(leadership) = &self.state else { return };
         let Some(heir) = leadership.heir() else { return };
         if leadership.matched(heir) == Some(self.log.last().1) {
-            self.send(heir, Body::TimeoutNow);
+            self.have_stand(heir);
         }
+    }
+
+    /// Tells a voter to stand at once. It may do so at any time from now on, asking others to vote
+    /// although they hear us: our lease is worth nothing any more.
+    pub(crate) fn have_stand(&mut self, heir: NodeId) {
+        if let State::Leader(leadership) = &mut self.state {
+            leadership.rounds.void_lease();
+        }
+        self.send(heir, Body::TimeoutNow);
     }
 
     /// The voter that could best take over: the one with most of the log among those that answer.

@@ -72,6 +72,12 @@ impl Log {
         self.members.at(self.applied)
     }
 
+    /// The members as of a place that is kept.
+    #[cfg(test)]
+    pub(crate) fn membership_at(&self, index: Index) -> &Arc<Membership> {
+        self.members.at(index)
+    }
+
     /// The last entry, or the floor if there is none.
     pub(crate) fn last(&self) -> (Term, Index) {
         self.entries.back().map_or(self.floor, Entry::position)

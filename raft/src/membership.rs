@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::message::{Index, NodeId};
 
-/// The members of a group. Each list is sorted and names nobody twice; a learner does not vote.
+/// The members of a group. Each list is sorted and names nobody twice, and nobody is both in `voters` and
+/// in `learners`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Membership {
     /// Those who vote.
@@ -14,7 +15,8 @@ pub struct Membership {
     /// Those who voted before and still do while a change is under way: both lists must agree. Empty
     /// otherwise.
     pub outgoing: Vec<NodeId>,
-    /// Those who are sent the log and have no vote.
+    /// Those who are sent the log and have no vote, but that one among `outgoing` has it until the change
+    /// is over.
     pub learners: Vec<NodeId>,
 }
 
@@ -38,7 +40,7 @@ impl Membership {
         let sorted = [&self.voters, &self.outgoing, &self.learners]
             .iter()
             .all(|list| list.is_sorted_by(|a, b| a < b));
-        sorted && self.learners.iter().all(|id| !self.is_voter(*id))
+        sorted && self.learners.iter().all(|id| self.voters.binary_search(id).is_err())
     }
 
     /// Whether a change from one set of voters to another is under way.
@@ -58,8 +60,8 @@ impl Membership {
 
     /// All members, each once.
     pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let leaving = self.outgoing.iter().filter(|id| self.voters.binary_search(id).is_err());
-        self.voters.iter().chain(leaving).chain(&self.learners).copied()
+        let learning = self.learners.iter().filter(|id| self.outgoing.binary_search(id).is_err());
+        self.electors().chain(learning.copied())
     }
 
     /// All that vote in either set, each once.

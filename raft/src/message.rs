@@ -228,10 +228,10 @@ impl Message {
             | Body::AppendAccepted { .. }
             | Body::ReadRequest { .. }
             | Body::ReadReply { .. }
-            | Body::TimeoutNow
-            | Body::Doubt { .. }
-            | Body::DoubtReply { .. } => true,
-            Body::Rest { last } => last.0 <= self.term,
+            | Body::TimeoutNow => true,
+            Body::Rest { last } | Body::Doubt { last } | Body::DoubtReply { last, .. } => {
+                last.0 <= self.term
+            }
             Body::AppendRejected { previous, hint, .. } => hint.1 <= *previous,
             Body::Append { previous, entries, .. } => {
                 let mut last = *previous;
@@ -240,7 +240,9 @@ impl Message {
                         && last.0 <= entry.term
                         && entry.index.0 < u64::MAX;
                     let sound = match &entry.content {
-                        Content::Membership(membership) => membership.is_sound(),
+                        Content::Membership(membership) => {
+                            membership.is_sound() && !membership.voters.is_empty()
+                        }
                         Content::Begin | Content::Command(_) => true,
                     };
                     if !follows || !sound {

@@ -9,7 +9,7 @@ use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::progress::PeerStatus;
-use crate::read::{Asked, READS_MAX};
+use crate::read::Asked;
 use crate::ready::{HardMarks, Promise, Read, Restoring};
 use crate::status::{NotLeader, Role, Status};
 
@@ -85,7 +85,9 @@ pub struct Node {
     pub(crate) state: State,
     /// Ticks since the last heartbeat if we lead, else since the last sign of life of a leader.
     pub(crate) elapsed: u32,
-    /// How many of those until we stand.
+    /// Ticks since the last sign of life of any leader, or since the start: what a lease counts on.
+    pub(crate) heard: u32,
+    /// How many of `elapsed` until we stand.
     pub(crate) timeout: u32,
     /// Whether time stands still: the group has nothing to do.
     pub(crate) quiet: bool,
@@ -142,6 +144,7 @@ impl Node {
             leader: None,
             state: State::Follower,
             elapsed: 0,
+            heard: 0,
             timeout: 0,
             quiet: false,
             log,
@@ -167,6 +170,7 @@ impl Node {
             return;
         }
         self.elapsed = self.elapsed.saturating_add(1);
+        self.heard = self.heard.saturating_add(1);
         self.tick_asked();
         self.tick_doubt();
         match self.state {
@@ -181,10 +185,12 @@ impl Node {
     }
 
     /// Stands for election now, instead of when the time is up; a group of one does so at start. Does
-    /// nothing on a leader, or on a node that has no vote.
+    /// nothing on a leader, on a node that has no vote, or where a lease may hold.
     pub fn campaign(&mut self) {
-        self.quiet = false;
-        if !matches!(self.state, State::Leader(_)) {
+        self.wake();
+        let alone = self.log.membership().is_ruled_by(self.id);
+        let bound = self.lease && self.hears_leader() && !alone;
+        if !bound && !matches!(self.state, State::Leader(_)) {
             self.canvass();
         }
         self.check();
@@ -214,8 +220,7 @@ impl Node {
         if !self.is_credible(&message) {
             return;
         }
-        // An acknowledgement asks for nothing: the last ones come when the leader is at rest already.
-        if !matches!(message.body, Body::Rest { .. } | Body::AppendAccepted { .. }) {
+        if !self.sleeps_through(&message) {
             self.wake();
         }
         match message.body {
@@ -255,8 +260,11 @@ impl Node {
         if self.term() < snapshot.last.0 {
             self.enter_term(snapshot.last.0);
         }
-        if matches!(self.state, State::Leader(_)) {
-            return false;
+        match self.state {
+            State::Leader(_) => return false,
+            // The log it stands with is about to be another.
+            State::PreCandidate(_) | State::Candidate(_) => self.become_follower(),
+            State::Follower => {}
         }
         self.log.restore(&snapshot);
         let matched = snapshot.last.1;
@@ -334,6 +342,19 @@ impl Node {
                 State::Leader(leadership) => leadership.heir(),
                 _ => None,
             },
+        }
+    }
+
+    /// Whether a message is no reason to count time again: the order to rest, what a resting leader was
+    /// told late and knows, and the questions of who does not belong here any more.
+    fn sleeps_through(&self, message: &Message) -> bool {
+        match message.body {
+            Body::Rest { .. } => true,
+            Body::AppendAccepted { matched, .. } => {
+                message.term == self.term() && matched == self.log.last().1
+            }
+            Body::PreVoteRequest { .. } => !self.log.membership().is_member(message.from),
+            _ => false,
         }
     }
 
@@ -438,7 +459,6 @@ impl Node {
 
     /// A read has ended.
     pub(crate) fn end_read(&mut self, context: u64, index: Option<Index>) {
-        assert!(self.reads.len() <= 2 * READS_MAX, "reads under way are bounded");
         self.reads.push(Read { context, index });
     }
 }

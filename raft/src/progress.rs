@@ -53,6 +53,8 @@ pub(crate) struct Progress {
     pub(crate) told: Index,
     /// The newest round it has answered.
     pub(crate) round: u64,
+    /// The newest round in which it agreed.
+    pub(crate) agreed_round: u64,
     /// Ticks since it was heard.
     pub(crate) silent_ticks: u32,
     /// Whether the driver was told that it needs a snapshot.
@@ -70,6 +72,7 @@ impl Progress {
             in_flight: VecDeque::new(),
             told: Index(0),
             round: 0,
+            agreed_round: 0,
             silent_ticks: 0,
             asked_for_snapshot: false,
         }
@@ -122,14 +125,19 @@ impl Progress {
         }
     }
 
-    /// It does not have `previous`; at best it agrees with us up to `agreed`. A follower that agrees with
-    /// less than it once acknowledged has lost a part of its log; counting on it would be wrong, and
-    /// never sending it again would leave it behind for ever.
-    pub(crate) fn rejected(&mut self, previous: Index, agreed: Index) {
-        if previous <= self.matched || self.state == PeerState::Snapshot {
+    /// It does not have `previous`; at best it agrees with us up to `agreed`. That it has since agreed to
+    /// more shows that the refusal comes late. But a follower that refuses in a later round what it once
+    /// acknowledged has lost a part of its log; counting on it would be wrong, and never sending it again
+    /// would leave it behind for ever.
+    pub(crate) fn rejected(&mut self, (previous, round): (Index, u64), agreed: Index) {
+        let is_late = previous <= self.matched && round <= self.agreed_round;
+        if is_late || self.state == PeerState::Snapshot {
             return;
         }
-        self.matched = self.matched.min(agreed);
+        if agreed < self.matched {
+            self.matched = agreed;
+            self.told = Index(0);
+        }
         self.next = agreed.next().min(self.next);
         self.probe();
     }

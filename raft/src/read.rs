@@ -43,6 +43,8 @@ pub(crate) struct Rounds {
     begun: VecDeque<(u64, u64)>,
     /// Until when the clock surely finds no other leader, if leases are trusted.
     lease_until: u64,
+    /// Somebody may stand although we are heard.
+    lease_void: bool,
 }
 
 impl Rounds {
@@ -77,6 +79,15 @@ impl Rounds {
         self.begun.clear();
     }
 
+    /// There is no lease until another leads.
+    pub(crate) fn void_lease(&mut self) {
+        self.lease_void = true;
+    }
+
+    fn has_lease(&self) -> bool {
+        !self.lease_void && self.clock < self.lease_until
+    }
+
     fn count(&self) -> usize {
         self.fresh.len() + self.waiting.iter().map(|(_, _, askers)| askers.len()).sum::<usize>()
     }
@@ -86,6 +97,8 @@ impl Node {
     /// Asks how far the state machine must have come to show everything acknowledged by now. Answered by
     /// a [`Read`](crate::Read) with the same context in some later Ready, within an election timeout of
     /// ticks on a node that does not lead; on a leader when a quorum has answered or it leads no longer.
+    /// No two reads of a node have the same context, not even in two of its lives: an answer may come
+    /// late.
     pub fn read(&mut self, context: u64) {
         self.wake();
         match &mut self.state {
@@ -171,7 +184,7 @@ impl Node {
             return;
         }
         let askers = std::mem::take(&mut rounds.fresh);
-        if alone || (self.lease && rounds.clock < rounds.lease_until) {
+        if alone || (self.lease && rounds.has_lease()) {
             askers.into_iter().for_each(|asker| self.answer(asker, Some(committed)));
             return;
         }

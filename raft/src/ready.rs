@@ -3,6 +3,9 @@
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::node::Node;
 
+/// More promises than this wait for no disk: the newest are not made, as if the network had lost them.
+const PROMISES_MAX: usize = 1024;
+
 /// What is to be done. Fields are independent but for what they say here; within a field the order
 /// matters.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,8 +16,9 @@ pub struct Ready {
     /// To be made durable after the hard state: the log on disk restarts behind it. Of the entries
     /// written before only those behind it count, and only if the one at its place has its term.
     pub snapshot: Option<Snapshot>,
-    /// To be appended to the log on disk, after hard state and snapshot, in one durable batch
-    /// with them. If the first index is not above the last one written before, everything from it on is replaced.
+    /// To be appended to the log on disk, after hard state and snapshot, in one durable batch with
+    /// them. If the first index is not above the last one written before, everything from it on is
+    /// replaced.
     pub entries: Vec<Entry>,
     /// Goes back by [`Node::persisted`] when hard state, snapshot and entries are durable. Present if and
     /// only if there are any.
@@ -209,10 +213,12 @@ impl Node {
     /// this grow. Of answers that differ in their round alone the newest is given.
     pub(crate) fn promise_with_log(&mut self, to: NodeId, body: Body, needs: Index) {
         let message = self.address(to, body);
+        let has_room = self.promises.len() < PROMISES_MAX;
         let twin = self.promises.iter_mut().find(|known| known.message.renews(&message));
         match twin {
             Some(known) => known.message.take_round(&message),
-            None => self.promises.push(Promise { message, needs }),
+            None if has_room => self.promises.push(Promise { message, needs }),
+            None => {}
         }
     }
 }
@@ -236,13 +242,12 @@ impl Message {
     }
 
     fn take_round(&mut self, other: &Message) {
-        match (&mut self.body, &other.body) {
-            (
-                Body::AppendAccepted { round, .. } | Body::AppendRejected { round, .. },
-                Body::AppendAccepted { round: newer, .. }
-                | Body::AppendRejected { round: newer, .. },
-            ) => *round = (*round).max(*newer),
-            _ => {}
+        if let (
+            Body::AppendAccepted { round, .. } | Body::AppendRejected { round, .. },
+            Body::AppendAccepted { round: newer, .. } | Body::AppendRejected { round: newer, .. },
+        ) = (&mut self.body, &other.body)
+        {
+            *round = (*round).max(*newer);
         }
     }
 }

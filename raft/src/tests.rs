@@ -1,34 +1,60 @@
 //! Tests of the machine. `cluster` is the world most of them run in: nodes with disks and a network,
 //! whose properties are checked after every step. The others talk to a single node by hand.
 
-use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Term};
+use std::sync::Arc;
+
+use crate::membership::Membership;
+use crate::message::{Body, Content, Entry, HardState, Index, Message, NodeId, Term};
 use crate::node::{Config, Node, Restored};
 
 mod cluster;
 mod log;
 mod node;
+mod oracle;
 mod paper;
 mod print;
 mod quorum;
 mod random;
+mod recovery;
 mod script;
+mod world;
 
 const ELECTION_TICKS: u32 = 10;
 const HEARTBEAT_TICKS: u32 = 2;
+const GRANTED: Body = Body::VoteReply { granted: true };
+const REFUSED: Body = Body::VoteReply { granted: false };
+const WOULD: Body = Body::PreVoteReply { granted: true };
+const WOULD_NOT: Body = Body::PreVoteReply { granted: false };
 
-fn config(id: u64, voters: u64) -> Config {
+fn config(id: u64) -> Config {
     Config {
         id: NodeId(id),
-        voters: (1..=voters).map(NodeId).collect(),
         election_ticks: ELECTION_TICKS,
         heartbeat_ticks: HEARTBEAT_TICKS,
+        quiet_ticks: 0,
         seed: 0,
+        inflight_max: 8,
+        append_bytes_max: 1 << 20,
+        lease: false,
     }
 }
 
+fn ids(ids: impl IntoIterator<Item = u64>) -> Vec<NodeId> {
+    ids.into_iter().map(NodeId).collect()
+}
+
+/// Voters 1 to `count`.
+fn voters(count: u64) -> Arc<Membership> {
+    Arc::new(Membership::new(ids(1..=count), Vec::new()))
+}
+
+fn command(text: &str) -> Content {
+    Content::Command(text.as_bytes().into())
+}
+
 fn entry(term: u64, index: u64) -> Entry {
-    let payload = format!("{term}.{index}").into_bytes().into();
-    Entry { term: Term(term), index: Index(index), payload }
+    let content = command(&format!("{term}.{index}"));
+    Entry { term: Term(term), index: Index(index), content }
 }
 
 /// Entries of these terms, from index 1 on.
@@ -36,11 +62,15 @@ fn entries(terms: &[u64]) -> Vec<Entry> {
     terms.iter().zip(1..).map(|(term, index)| entry(*term, index)).collect()
 }
 
-/// Node 1 of `voters`, with a log of these terms on its disk.
-fn node(voters: u64, term: u64, log: &[u64]) -> Node {
+/// What a node has on its disk: this term, nobody's vote, and a log of these terms.
+fn restored(count: u64, term: u64, log: &[u64]) -> Restored {
     let hard_state = HardState { term: Term(term), vote: None };
-    let restored = Restored { hard_state, entries: entries(log), ..Restored::default() };
-    Node::new(config(1, voters), restored)
+    Restored { hard_state, entries: entries(log), ..Restored::fresh(voters(count)) }
+}
+
+/// Node 1 of `voters`, with a log of these terms on its disk.
+fn node(count: u64, term: u64, log: &[u64]) -> Node {
+    Node::new(config(1), restored(count, term, log))
 }
 
 /// A message to node 1.
@@ -53,7 +83,30 @@ fn place(term: u64, index: u64) -> (Term, Index) {
 }
 
 fn append(previous: (Term, Index), entries: Vec<Entry>, committed: u64) -> Body {
-    Body::Append { previous, entries, committed: Index(committed) }
+    Body::Append { previous, entries, committed: Index(committed), round: 0 }
+}
+
+fn accepted(matched: u64) -> Body {
+    Body::AppendAccepted { matched: Index(matched), round: 0 }
+}
+
+fn rejected(previous: u64, hint: (Term, Index)) -> Body {
+    Body::AppendRejected { previous: Index(previous), hint, round: 0 }
+}
+
+fn vote_request(last: (Term, Index)) -> Body {
+    Body::VoteRequest { last, transferred: false }
+}
+
+/// The same, whatever round it belongs to.
+fn without_round(mut body: Body) -> Body {
+    if let Body::Append { round, .. }
+    | Body::AppendAccepted { round, .. }
+    | Body::AppendRejected { round, .. } = &mut body
+    {
+        *round = 0;
+    }
+    body
 }
 
 /// Lets a node do all it wants, with a disk that takes no time. What it said, and what it was told to
@@ -77,17 +130,34 @@ fn settle(node: &mut Node) -> (Vec<Message>, Vec<Entry>) {
 
 /// What a node says when it has settled.
 fn said(node: &mut Node) -> Vec<Body> {
-    settle(node).0.into_iter().map(|message| message.body).collect()
+    settle(node).0.into_iter().map(|message| without_round(message.body)).collect()
+}
+
+/// Has node 1 stand: all others say that they would vote for it.
+fn stand(node: &mut Node) {
+    let term = node.status().term.0 + 1;
+    node.campaign();
+    settle(node);
+    let electors: Vec<NodeId> = node.membership().electors().collect();
+    for voter in electors {
+        node.step(from(voter.0, term, WOULD));
+    }
 }
 
 /// Node 1 of `voters` as the leader of the term after `term`, its first entry durable on its own disk
 /// and under way to the others.
 fn leader(voters: u64, term: u64, log: &[u64]) -> Node {
-    let mut node = node(voters, term, log);
-    node.campaign();
+    leader_of(node(voters, term, log))
+}
+
+/// The same node, elected by all.
+fn leader_of(mut node: Node) -> Node {
+    let term = node.status().term.0 + 1;
+    stand(&mut node);
     settle(&mut node);
-    for voter in 2..=voters {
-        node.step(from(voter, term + 1, Body::VoteReply { granted: true }));
+    let electors: Vec<NodeId> = node.membership().electors().collect();
+    for voter in electors {
+        node.step(from(voter.0, term, GRANTED));
     }
     settle(&mut node);
     node

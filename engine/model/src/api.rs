@@ -42,6 +42,24 @@ impl Request {
         }
     }
 
+    /// The session it is about; a list is about none.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Request::Create(c) => Some(&c.session),
+            Request::Append(c) => Some(&c.session),
+            Request::Patch(c) => Some(&c.session),
+            Request::SetArchived(c) => Some(&c.session),
+            Request::Get(session) => Some(session),
+            Request::Events(page) => Some(&page.session),
+            Request::List(_) => None,
+        }
+    }
+
+    /// Whether it changes nothing, so that it may be asked again.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Request::Get(_) | Request::Events(_) | Request::List(_))
+    }
+
     /// Roughly what the request holds in memory, for the queue's byte bound: every part whose length
     /// a client chooses.
     pub fn bytes(&self) -> usize {
@@ -148,6 +166,27 @@ pub enum Reply {
         /// Who leads, as far as is known here.
         leader: Option<MemberId>,
     },
+}
+
+impl Reply {
+    /// Roughly what the reply holds in memory.
+    pub fn bytes(&self) -> usize {
+        const FIXED: usize = 256;
+        let row = |row: &SessionRow| {
+            let title = row.title.as_ref().map_or(0, |title| title.len());
+            FIXED + row.id.as_str().len() + title + row.metadata.len()
+        };
+        FIXED
+            + match self {
+                Reply::Session(session) => row(session),
+                Reply::Sessions { rows, .. } => rows.iter().map(row).sum(),
+                Reply::Events { events, .. } => {
+                    events.iter().map(|event| event.json.len() + size_of::<Event>()).sum()
+                }
+                Reply::Refused(refusal) => refusal.message.len(),
+                Reply::Appended(_) | Reply::NotLeader { .. } => 0,
+            }
+    }
 }
 
 impl From<Refusal> for Reply {

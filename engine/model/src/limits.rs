@@ -104,6 +104,13 @@ pub const LEARNER_LAG_MAX: u64 = 256;
 pub const APPENDS_IN_FLIGHT_MAX: usize = 64;
 /// Bytes of entries in one append, unless one entry alone is longer.
 pub const APPEND_BYTES_MAX: usize = 256 * 1024;
+/// Messages about clients that wait for one connection to another node; more wait where they come from.
+pub const CLIENT_QUEUE_MESSAGES: usize = 16 * 1024;
+/// Bytes of those: some of the largest requests. One message may exceed it alone.
+pub const CLIENT_QUEUE_BYTES: usize = 4 * RECORD_BYTES_MAX;
+/// Seconds a node waits for another one's answer to a client's request before it says that the outcome
+/// is unknown.
+pub const FORWARD_SECONDS: u64 = 5;
 /// Inputs a shard takes in one turn, so that no burst starves the log or the tails.
 pub const INPUTS_PER_TURN: usize = 1024;
 /// Messages in flight from one core to another.

@@ -15,15 +15,7 @@ use crate::shard::Shard;
 
 impl Shard {
     pub(crate) fn request(&mut self, ticket: Ticket, request: Request, now: Now) {
-        let session = match &request {
-            Request::List(_) => None,
-            Request::Create(c) => Some(&c.session),
-            Request::Append(c) => Some(&c.session),
-            Request::Patch(c) => Some(&c.session),
-            Request::SetArchived(c) => Some(&c.session),
-            Request::Get(id) => Some(id),
-            Request::Events(page) => Some(&page.session),
-        };
+        let session = request.session();
         let slot = session.map(|id| self.home(id.as_str()));
         match (request, slot) {
             (Request::List(list), _) => {

@@ -14,6 +14,7 @@ use model::ids::{GroupId, Now, Placement, ShardId};
 use raft::{Message, NodeId, Receipt, Role};
 use rkyv::util::AlignedVec;
 
+use crate::checkpoint::put_session;
 use crate::cluster::Cluster;
 use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, Ticket};
 use crate::export::Exports;
@@ -247,6 +248,23 @@ impl Shard {
     /// Who belongs to each of the shard's groups.
     pub fn memberships(&self) -> impl Iterator<Item = &raft::Membership> {
         self.groups.iter().map(|group| &**group.node.membership())
+    }
+
+    /// What a group's sessions are and have, in one number, and the last entry applied to them: replicas
+    /// that have applied as much have the same. Where events are kept does not count.
+    pub fn digest(&self, group: GroupId) -> (raft::Index, u64) {
+        let mut sessions: Vec<_> = self.machine.of_group(group).iter().collect();
+        sessions.sort_unstable();
+        let mut frame = Vec::new();
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for (id, place) in sessions {
+            frame.clear();
+            put_session(&mut frame, id.as_str(), self.machine.sessions.get(*place), &[]);
+            for byte in &frame {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        (self.groups[self.slot_of(group)].applied().1, hash)
     }
 
     fn no_space(&self) -> bool {

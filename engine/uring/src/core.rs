@@ -13,8 +13,9 @@ use crate::cores::{Doors, Settings};
 use crate::disk::{FileClient, UringDisk};
 use crate::driver::{Clock, Driver, Pulse, TICK_CLUSTER, TICK_IDLE};
 use crate::files::FileThreads;
-use crate::gateway::{Gateway, Homes, Hub};
+use crate::gateway::Gateway;
 use crate::hearts::Hearts;
+use crate::hub::{Homes, Hub};
 use crate::inbox::Inbox;
 use crate::mesh::{self, Ends};
 use crate::meters::CoreMeters;
@@ -69,8 +70,11 @@ impl Plan {
             let home = disks.iter().find(|(id, _)| *id == done.shard);
             home.expect("jobs come from the disks of this core").1.job_done(done);
         });
-        let (tick_idle, beat_idle) =
-            if settings.alone { (TICK_IDLE, BEAT_IDLE) } else { (TICK_CLUSTER, BEAT_CLUSTER) };
+        let (tick_idle, beat_idle) = if settings.cluster.is_alone() {
+            (TICK_IDLE, BEAT_IDLE)
+        } else {
+            (TICK_CLUSTER, BEAT_CLUSTER)
+        };
         let mut patients = Vec::new();
         for (id, shard) in shards {
             let (inbox, pulse) = (hub.inbox(id), Pulse::new(tick_idle));
@@ -83,7 +87,7 @@ impl Plan {
                 inbox: Rc::clone(&inbox),
                 disk: disk.clone(),
             });
-            let peers = hub.peers().clone();
+            let peers = hub.peers.clone();
             let (hub, stopper) = (Rc::clone(&hub), stopper.clone());
             let driver = Driver { id, shard, hub, inbox, disk, peers, pulse, stopper, clock };
             rt::spawn_local(driver.run());

@@ -13,6 +13,7 @@ use model::error::Fatal;
 use model::ids::{Placement, ShardId};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::sched_getaffinity;
+use shard::cluster::Cluster;
 use shard::shard::Shard;
 
 use crate::core::Plan;
@@ -20,7 +21,8 @@ use crate::direct::device_writes_through;
 use crate::disk::probe;
 use crate::driver::Clock;
 use crate::files;
-use crate::gateway::{Gateway, Homes};
+use crate::gateway::Gateway;
+use crate::hub::Homes;
 use crate::layout::ShardDir;
 use crate::mesh;
 use crate::peers::Heard;
@@ -48,8 +50,8 @@ pub struct Settings {
     pub sync: SyncStrategy,
     /// Bytes of one log segment; what the shards were opened with.
     pub segment_bytes: u64,
-    /// Whether there are no other nodes: then time may pass more coarsely.
-    pub alone: bool,
+    /// The node's place among others.
+    pub cluster: Cluster,
 }
 
 /// What runs beside the shards of each core: listeners and connections. Called once on every core;
@@ -115,7 +117,11 @@ impl Cores {
         doors: Doors,
     ) -> Result<Cores, CoresError> {
         let cpus = choose_cpus(settings.cores)?;
-        let homes = Homes { placement: settings.placement, cores: cpus.len() };
+        let homes = Homes {
+            placement: settings.placement,
+            cores: cpus.len(),
+            cluster: settings.cluster.clone(),
+        };
         let mut per_core = spread(shards, &homes);
         check_storage(settings)?;
         let io_memory_bytes = io_memory(cpus.len());

@@ -14,7 +14,7 @@ use shard::shard::Shard;
 
 use crate::disk::UringDisk;
 use crate::fatal::ending;
-use crate::gateway::Hub;
+use crate::hub::Hub;
 use crate::inbox::Inbox;
 use crate::meters::{Levels, ShardMeters};
 use crate::peers::PeerQueues;

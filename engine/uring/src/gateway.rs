@@ -1,54 +1,36 @@
 //! The door side of a node: what a connection asks goes to the shard that hosts its session, on this
-//! core or another, and comes back as a reply or a tail.
+//! core or another, on this node or another, and comes back as a reply or a tail.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use model::api::{List, Reply, Request, SessionRow, TailMessage, TailOpen};
-use model::cluster::MemberId;
+use model::api::{List, Reply, Request, TailMessage, TailOpen};
+use model::cluster::{MemberId, NameTag};
 use model::error::{Code, Refusal};
-use model::ids::{GroupId, Placement, SessionId, ShardId};
-use shard::effect::{TailId, Ticket};
+use model::ids::{GroupId, ShardId};
+use model::limits::FORWARD_SECONDS;
+use shard::cluster::tag;
+use shard::effect::TailId;
 use shard::peer::PeerMessage;
+use shard::route::{Outcome, PATIENCE_MICROS, Route, Step};
 
-use crate::inbox::Inbox;
-use crate::mesh::{Mail, Outbox};
-use crate::meters::QueueMeters;
-use crate::peers::{Heard, PeerQueues};
-use crate::pending::{Pending, TailQueue, Waiters};
+use crate::forward::{ClientMessage, ClientQueues};
+use crate::hub::{self, Call, Hub, Stopped};
+use crate::lists::Parts;
+use crate::mesh::Mail;
+use crate::peers::PeerQueues;
+use crate::pending::TailQueue;
+use crate::rt;
 use crate::stop::{Readiness, Stopper};
 
-/// The bits of a ticket or tail that number it within its core; those above name the core.
-const CORE_SHIFT: u32 = 48;
+/// Between two tries to find a leader for every group of a list.
+const LIST_PAUSE: Duration = Duration::from_millis(20);
+/// How long another node may take to answer.
+const FORWARD: Duration = Duration::from_secs(FORWARD_SECONDS);
 
-/// A core's way to every shard of the node. Cheap to clone; never leaves its core.
+/// A core's way to every shard of the node, and to other nodes. Cheap to clone; never leaves its core.
 #[derive(Debug, Clone)]
 pub struct Gateway(Rc<Hub>);
-
-/// What connections and drivers of one core share.
-#[derive(Debug)]
-pub(crate) struct Hub {
-    core: usize,
-    placement: Placement,
-    /// Core of each shard.
-    homes: Vec<usize>,
-    /// Inbox of each shard this core hosts.
-    inboxes: Vec<Option<Rc<Inbox>>>,
-    /// Mail to each core; the own one stays empty.
-    outboxes: Vec<Rc<Outbox>>,
-    pending: Pending,
-    tails: RefCell<BTreeMap<TailId, Rc<TailQueue>>>,
-    next_tail: Cell<u64>,
-    stopper: Stopper,
-    stop_waiters: Waiters,
-    peers: PeerQueues,
-    heard: Heard,
-    meters: QueueMeters,
-}
 
 impl Gateway {
     pub(crate) fn new(hub: Rc<Hub>) -> Gateway {
@@ -60,84 +42,204 @@ impl Gateway {
         self.0.core
     }
 
-    /// Asks the shard that hosts the request's session, and waits for its answer. A shard or core
-    /// with too much to do refuses at once with `EventStoreBackpressure`. Dropping the future
-    /// withdraws nothing.
+    /// Asks the shard that leads the request's session, on whatever node, and waits for its answer. A
+    /// shard or core with too much to do refuses at once with `EventStoreBackpressure`. Dropping the
+    /// future withdraws nothing.
     pub async fn call(&self, request: Request) -> Reply {
-        let shard = match &request {
-            Request::Create(c) => self.shard_of(c.session.as_str()),
-            Request::Append(c) => self.shard_of(c.session.as_str()),
-            Request::Patch(c) => self.shard_of(c.session.as_str()),
-            Request::SetArchived(c) => self.shard_of(c.session.as_str()),
-            Request::Get(session) => self.shard_of(session.as_str()),
-            Request::Events(page) => self.shard_of(page.session.as_str()),
-            Request::List(list) => return self.list(list.clone()).await,
+        if self.0.cluster.is_alone() {
+            return self.call_here(request).await;
+        }
+        let Some(session) = request.session() else {
+            let Request::List(list) = request else { unreachable!("only a list names no session") };
+            return self.list(list).await;
         };
-        self.0.start(shard, request).await
+        let group = self.0.placement.group(session.as_str());
+        let (began, mut route) = self.route(group, request.is_read());
+        let mut step = route.first();
+        loop {
+            let tried = match step {
+                Step::Here => Ok(self.call_here(request.clone()).await),
+                Step::There(node) => self.call_there(node, request.clone()).await,
+                Step::Wait(micros) => {
+                    rt::sleep(Duration::from_micros(micros)).await;
+                    Err(Outcome::Waited)
+                }
+                Step::End(code) => return Refusal::from(code).into(),
+            };
+            let outcome = match tried {
+                Ok(Reply::NotLeader { leader }) => Outcome::Elsewhere(leader),
+                Ok(reply) => {
+                    if let Step::There(node) = step {
+                        self.0.note_leader(group, node);
+                    }
+                    return reply;
+                }
+                Err(outcome) => outcome,
+            };
+            step = route.next(outcome, micros_since(began));
+        }
     }
 
-    /// Asks every shard for its rows and merges them: [`Reply::Sessions`] with at most `list.limit`
-    /// rows in id order, or the first refusal.
+    /// Asks this node's own shards.
+    pub(crate) async fn call_here(&self, request: Request) -> Reply {
+        match request {
+            Request::List(list) => match self.parts_here(&list).await {
+                Ok(parts) => parts.page(),
+                Err(refusal) => refusal,
+            },
+            request => {
+                let session = request.session().expect("only a list names no session");
+                let shard = self.0.placement.shard_of(session.as_str());
+                self.0.start(shard, request).await
+            }
+        }
+    }
+
+    /// Asks another node's shards.
+    async fn call_there(&self, node: NameTag, request: Request) -> Result<Reply, Outcome> {
+        let Some(member) = self.0.clients.member(node) else { return Err(Outcome::Unreached) };
+        self.call_member(member, request).await
+    }
+
+    async fn call_member(&self, member: MemberId, request: Request) -> Result<Reply, Outcome> {
+        let clients = &self.0.clients;
+        let call = Away { clients, number: clients.begin_call(member) };
+        let ticket = hub::label(self.0.core, call.number);
+        if !clients.push(member, ClientMessage::Request { ticket, request }) {
+            return Err(Outcome::Unreached);
+        }
+        let answer = rt::timeout(FORWARD, clients.answer(call.number)).await;
+        answer.flatten().ok_or(Outcome::Unknown)
+    }
+
+    fn route(&self, group: GroupId, is_read: bool) -> (Instant, Route) {
+        let cluster = &self.0.cluster;
+        let leader = self.0.leader(group);
+        let route = Route::new(tag(cluster.own), cluster.wanted(group), leader, (is_read, 0));
+        (Instant::now(), route)
+    }
+
+    /// Asks all shards of all nodes for the rows of the groups they lead and merges them:
+    /// [`Reply::Sessions`] with at most `list.limit` rows in id order, or the first refusal. A leader
+    /// that was unseated may take an election timeout to notice: what a list shows can be that old.
     pub async fn list(&self, list: List) -> Reply {
+        let began = Instant::now();
+        loop {
+            let mut parts = match self.parts_here(&list).await {
+                Ok(parts) => parts,
+                Err(refusal) => return refusal,
+            };
+            for member in self.0.clients.members() {
+                if parts.is_complete() {
+                    break;
+                }
+                match self.call_member(member, Request::List(list.clone())).await {
+                    Ok(Reply::Sessions { rows, more, groups }) => parts.add(rows, more, groups),
+                    Ok(refusal @ Reply::Refused(_)) => return refusal,
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            if parts.is_complete() {
+                return parts.page();
+            }
+            if PATIENCE_MICROS <= micros_since(began) {
+                return Refusal::from(Code::RaftUnavailable).into();
+            }
+            rt::sleep(LIST_PAUSE).await;
+        }
+    }
+
+    /// What this node's shards have of a list.
+    async fn parts_here(&self, list: &List) -> Result<Parts, Reply> {
         let shards = 0..self.0.placement.shards();
-        let calls: Vec<Call> =
-            shards.map(|shard| self.0.start(ShardId(shard), Request::List(list.clone()))).collect();
-        let mut merged: Vec<SessionRow> = Vec::new();
-        let mut groups = Vec::new();
-        // A shard that has more says nothing of ids behind its last row.
-        let mut known_to: Option<SessionId> = None;
+        let ask = |shard| self.0.start(ShardId(shard), Request::List(list.clone()));
+        let calls: Vec<Call> = shards.map(ask).collect();
+        let mut parts = Parts::new(self.0.placement, list.limit);
         for call in calls {
             match call.await {
-                Reply::Sessions { rows, more, groups: led } => {
-                    groups.extend(led);
-                    if more && let Some(last) = rows.last() {
-                        let end = known_to.get_or_insert_with(|| last.id.clone());
-                        *end = last.id.clone().min(end.clone());
-                    }
-                    merged.extend(rows);
-                }
-                Reply::Refused(refusal) => return Reply::Refused(refusal),
+                Reply::Sessions { rows, more, groups } => parts.add(rows, more, groups),
+                refusal @ Reply::Refused(_) => return Err(refusal),
                 Reply::Session(_)
                 | Reply::Appended(_)
                 | Reply::Events { .. }
                 | Reply::NotLeader { .. } => {
-                    return Refusal::from(Code::InternalError).into();
+                    return Err(Refusal::from(Code::InternalError).into());
                 }
             }
         }
-        merged.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        if let Some(end) = &known_to {
-            merged.retain(|row| row.id <= *end);
-        }
-        let more = known_to.is_some() || (list.limit as usize) < merged.len();
-        merged.truncate(list.limit as usize);
-        Reply::Sessions { rows: merged, more, groups }
+        Ok(parts)
     }
 
-    /// Follows a session; see [`TailMessage`] for what comes.
+    /// Follows a session where it is to be found; the tail is opened.
+    ///
+    /// # Errors
+    /// Why there is no such tail.
+    pub async fn follow(&self, open: TailOpen) -> Result<Tail, Refusal> {
+        let group = self.0.placement.group(open.session.as_str());
+        let (began, mut route) = self.route(group, true);
+        let mut step = route.first();
+        loop {
+            let tail = match step {
+                Step::Here => Some(self.tail(open.clone())),
+                Step::There(node) => self.tail_there(node, open.clone()),
+                Step::Wait(micros) => {
+                    rt::sleep(Duration::from_micros(micros)).await;
+                    step = route.next(Outcome::Waited, micros_since(began));
+                    continue;
+                }
+                Step::End(code) => return Err(code.into()),
+            };
+            let outcome = match tail {
+                None => Outcome::Unreached,
+                Some(mut tail) => match rt::timeout(FORWARD, tail.next()).await.flatten() {
+                    Some(TailMessage::Opened) => return Ok(tail),
+                    Some(TailMessage::Refused(refusal)) => return Err(*refusal),
+                    Some(TailMessage::Elsewhere { leader }) => Outcome::Elsewhere(leader),
+                    Some(TailMessage::Events { .. } | TailMessage::Closed(_)) | None => {
+                        Outcome::Unknown
+                    }
+                },
+            };
+            step = route.next(outcome, micros_since(began));
+        }
+    }
+
+    /// Follows a session at this node alone; see [`TailMessage`] for what comes.
     pub fn tail(&self, open: TailOpen) -> Tail {
         let hub = Rc::clone(&self.0);
-        let number = hub.next_tail.get();
-        hub.next_tail.set(number + 1);
-        let id = TailId(label(hub.core, number));
-        let shard = self.shard_of(open.session.as_str());
-        let queue = Rc::new(TailQueue::default());
-        hub.tails.borrow_mut().insert(id, Rc::clone(&queue));
+        let shard = hub.placement.shard_of(open.session.as_str());
+        let (id, queue) = hub.new_tail();
         let opened = match hub.route(shard) {
-            Route::Here(inbox) => hub.admitted(inbox.tail_open(id, open)),
-            Route::There(outbox) => {
+            hub::Route::Here(inbox) => hub.admitted(inbox.tail_open(id, open)),
+            hub::Route::There(outbox) => {
                 hub.carried(outbox.ask(Mail::TailOpen { shard, tail: id, open }))
             }
         };
         if let Err(code) = opened {
             queue.push(TailMessage::Refused(Box::new(code.into())));
         }
-        Tail { hub, id, shard, queue }
+        Tail { hub, id, home: Home::Shard(shard), queue }
+    }
+
+    /// Follows a session at another node; `None` if it cannot be reached.
+    fn tail_there(&self, node: NameTag, open: TailOpen) -> Option<Tail> {
+        let hub = Rc::clone(&self.0);
+        let member = hub.clients.member(node)?;
+        let (id, queue) = hub.new_tail();
+        hub.note_remote_tail(id, member);
+        let tail = Tail { hub, id, home: Home::Node(member), queue };
+        let asked = ClientMessage::TailOpen { tail: id.0, open };
+        tail.hub.clients.push(member, asked).then_some(tail)
     }
 
     /// The queues of what this core's shards tell other nodes.
     pub fn peers(&self) -> &PeerQueues {
         &self.0.peers
+    }
+
+    /// The queues of what this core tells other nodes about clients.
+    pub fn clients(&self) -> &ClientQueues {
+        &self.0.clients
     }
 
     /// Brings what another node says to the shard it is for, or to all. Dropped, and counted, if there
@@ -163,10 +265,53 @@ impl Gateway {
         Ok(())
     }
 
+    /// Brings what another node says about a client, its own or one of ours.
+    pub fn hear_client(&self, from: MemberId, message: ClientMessage) {
+        match message {
+            ClientMessage::Request { ticket, request } => {
+                let gateway = self.clone();
+                rt::spawn_local(async move {
+                    let reply = gateway.call_here(request).await;
+                    gateway.0.clients.send(from, ClientMessage::Reply { ticket, reply }).await;
+                });
+            }
+            ClientMessage::TailOpen { tail, open } => {
+                rt::spawn_local(self.clone().serve_tail(from, tail, open));
+            }
+            ClientMessage::TailCredit { tail, bytes } => {
+                self.0.credit_served(from, tail, bytes);
+            }
+            ClientMessage::TailClose { tail } => self.0.close_served(from, tail),
+            answer @ (ClientMessage::Reply { .. } | ClientMessage::Tail { .. }) => {
+                self.0.client_answer(answer);
+            }
+        }
+    }
+
+    /// Follows a session for another node's client.
+    async fn serve_tail(self, from: MemberId, tail: u64, open: TailOpen) {
+        let mut served = self.tail(open);
+        let Home::Shard(shard) = served.home else { unreachable!("a tail of this node") };
+        self.0.serve_tail((from, tail), (shard, served.id), &served.queue);
+        while let Some(message) = served.next().await {
+            if !self.0.clients.send(from, ClientMessage::Tail { tail, message }).await {
+                break;
+            }
+        }
+        self.0.end_served(from, tail);
+    }
+
+    /// Tells this core whether the connection from another node that brings its clients' matters stands.
+    pub fn client_link(&self, member: MemberId, up: bool) {
+        if !up {
+            self.0.lost_node(member);
+        }
+    }
+
     /// Tells all shards of the node whether a connection from another node stands.
     pub fn link(&self, member: MemberId, up: bool) {
         self.0.heard.set(member, up);
-        let others = self.0.outboxes.iter().enumerate().filter(|(core, _)| *core != self.0.core);
+        let others = self.0.outboxes().iter().enumerate().filter(|(core, _)| *core != self.0.core);
         others.for_each(|(_, outbox)| outbox.tell(Mail::Link { member }));
         self.0.link(member);
     }
@@ -190,10 +335,29 @@ impl Gateway {
     pub fn stopper(&self) -> Stopper {
         self.0.stopper.clone()
     }
+}
 
-    fn shard_of(&self, session: &str) -> ShardId {
-        self.0.placement.shard_of(session)
+/// A call that another node was asked to answer; nobody waits for it once this is dropped.
+struct Away<'a> {
+    clients: &'a ClientQueues,
+    number: u64,
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        self.clients.end_call(self.number);
     }
+}
+
+fn micros_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).expect("five hundred thousand years")
+}
+
+/// Where a tail is served.
+#[derive(Debug, Clone, Copy)]
+enum Home {
+    Shard(ShardId),
+    Node(MemberId),
 }
 
 /// A session being followed. Dropping it ends the tail.
@@ -201,7 +365,7 @@ impl Gateway {
 pub struct Tail {
     hub: Rc<Hub>,
     id: TailId,
-    shard: ShardId,
+    home: Home,
     queue: Rc<TailQueue>,
 }
 
@@ -211,16 +375,19 @@ impl Tail {
         std::future::poll_fn(|cx| self.queue.poll_next(cx)).await
     }
 
-    /// Says that events have been written to the connection: the shard sends as many bytes again.
-    /// `bytes` is the sum of the lengths of their JSON.
+    /// Says that events have been written to the connection: as many bytes again may come. `bytes` is
+    /// the sum of the lengths of their JSON.
     pub fn written(&mut self, bytes: u64) {
         if bytes == 0 || self.queue.ended() {
             return;
         }
-        match self.hub.route(self.shard) {
-            Route::Here(inbox) => inbox.tail_credit(self.id, bytes),
-            Route::There(outbox) => {
-                outbox.tell(Mail::TailCredit { shard: self.shard, tail: self.id, bytes });
+        match self.home {
+            Home::Shard(shard) => self.hub.credit(shard, self.id, bytes),
+            Home::Node(member) => {
+                let credit = ClientMessage::TailCredit { tail: self.id.0, bytes };
+                if !self.hub.clients.push(member, credit) {
+                    self.queue.push(TailMessage::Closed(model::api::TailEnd::Lost));
+                }
             }
         }
     }
@@ -228,248 +395,16 @@ impl Tail {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        let known = self.hub.tails.borrow_mut().remove(&self.id);
-        assert!(known.is_some(), "a tail is known until it is dropped");
+        self.hub.drop_tail(self.id);
         if self.queue.ended() {
             return;
         }
-        match self.hub.route(self.shard) {
-            Route::Here(inbox) => inbox.tail_close(self.id),
-            Route::There(outbox) => {
-                outbox.tell(Mail::TailClose { shard: self.shard, tail: self.id });
+        match self.home {
+            Home::Shard(shard) => self.hub.close(shard, self.id),
+            Home::Node(member) => {
+                // If this is lost, so is the connection, and the tail with it.
+                self.hub.clients.push(member, ClientMessage::TailClose { tail: self.id.0 });
             }
-        }
-    }
-}
-
-/// Where a shard is to be found.
-enum Route<'a> {
-    Here(&'a Inbox),
-    There(&'a Outbox),
-}
-
-/// How the cores of a node divide its shards.
-#[derive(Debug, Clone)]
-pub(crate) struct Homes {
-    /// Sessions to shards.
-    pub(crate) placement: Placement,
-    /// The node's cores.
-    pub(crate) cores: usize,
-}
-
-impl Homes {
-    /// The core that hosts a shard.
-    pub(crate) fn core_of(&self, shard: ShardId) -> usize {
-        shard.0 as usize % self.cores
-    }
-}
-
-impl Hub {
-    /// The hub of one core.
-    pub(crate) fn new(core: usize, homes: &Homes, stopper: Stopper, heard: Heard) -> Hub {
-        let shards = 0..homes.placement.shards();
-        let home_of: Vec<usize> = shards.map(|shard| homes.core_of(ShardId(shard))).collect();
-        assert!(core < homes.cores, "the core is one of the node's");
-        let inboxes = home_of.iter().map(|home| (*home == core).then(Rc::default)).collect();
-        Hub {
-            core,
-            placement: homes.placement,
-            homes: home_of,
-            inboxes,
-            outboxes: (0..homes.cores).map(|_| Rc::default()).collect(),
-            pending: Pending::default(),
-            tails: RefCell::default(),
-            next_tail: Cell::new(0),
-            stopper,
-            stop_waiters: Waiters::default(),
-            peers: PeerQueues::new(core),
-            heard,
-            meters: QueueMeters::new(core),
-        }
-    }
-
-    /// The inbox of a shard this core hosts.
-    pub(crate) fn inbox(&self, shard: ShardId) -> Rc<Inbox> {
-        let inbox = self.inboxes[shard.0 as usize].as_ref();
-        Rc::clone(inbox.expect("asked for a shard of this core"))
-    }
-
-    /// Mail to each core.
-    pub(crate) fn outboxes(&self) -> &[Rc<Outbox>] {
-        &self.outboxes
-    }
-
-    /// Brings a reply to whoever waits for it, on whatever core.
-    pub(crate) fn reply(&self, ticket: Ticket, reply: Reply) {
-        match self.mine(ticket.0) {
-            Ok(number) => self.pending.answer(slot(number), reply),
-            Err(core) => self.outboxes[core].tell(Mail::Reply { ticket, reply }),
-        }
-    }
-
-    /// Brings a message to its tail, on whatever core. Harmless if the tail is gone.
-    pub(crate) fn tail_message(&self, tail: TailId, message: TailMessage) {
-        if let Err(core) = self.mine(tail.0) {
-            self.outboxes[core].tell(Mail::Tail { tail, message });
-            return;
-        }
-        let queue = self.tails.borrow().get(&tail).cloned();
-        if let Some(queue) = queue {
-            queue.push(message);
-        }
-    }
-
-    /// Takes a piece of mail from another core.
-    pub(crate) fn deliver(&self, mail: Mail) {
-        match mail {
-            Mail::Request { shard, ticket, request } => {
-                if let Err(code) = self.admitted(self.inbox(shard).request(ticket, request)) {
-                    self.reply(ticket, Refusal::from(code).into());
-                }
-            }
-            Mail::Reply { ticket, reply } => self.reply(ticket, reply),
-            Mail::TailOpen { shard, tail, open } => {
-                if let Err(code) = self.admitted(self.inbox(shard).tail_open(tail, open)) {
-                    self.tail_message(tail, TailMessage::Refused(Box::new(code.into())));
-                }
-            }
-            Mail::TailCredit { shard, tail, bytes } => self.inbox(shard).tail_credit(tail, bytes),
-            Mail::TailClose { shard, tail } => self.inbox(shard).tail_close(tail),
-            Mail::Tail { tail, message } => self.tail_message(tail, message),
-            Mail::Peer { shard, from, message } => self.hear(shard, from, message),
-            Mail::Link { member } => self.link(member),
-        }
-    }
-
-    /// The queues of what this core's shards tell other nodes.
-    pub(crate) fn peers(&self) -> &PeerQueues {
-        &self.peers
-    }
-
-    /// Brings what another node says to a shard, on whatever core.
-    fn hear(&self, shard: ShardId, from: MemberId, message: PeerMessage) {
-        let (taken, dropped) = match self.route(shard) {
-            Route::Here(inbox) => (inbox.peer(from, message), &self.meters.peer_inbox),
-            Route::There(outbox) => (outbox.forward(shard, from, message), &self.meters.peer_mesh),
-        };
-        if !taken {
-            dropped.increment(1);
-        }
-    }
-
-    /// Tells the shards of this core whether a node can be heard. News may come late and in any order,
-    /// so what holds now is told, not what was news then.
-    fn link(&self, member: MemberId) {
-        let up = self.heard.is_up(member);
-        self.inboxes.iter().flatten().for_each(|inbox| inbox.link(member, up));
-    }
-
-    /// Wakes whoever waits for a stop. Called once one was asked for.
-    pub(crate) fn wake_stopped(&self) {
-        assert!(self.stopper.stopping());
-        self.stop_waiters.wake_all();
-    }
-
-    /// Sends a request on its way.
-    fn start(self: &Rc<Hub>, shard: ShardId, request: Request) -> Call {
-        let slot = self.pending.reserve();
-        let ticket = Ticket(label(self.core, u64::from(slot)));
-        let sent = match self.route(shard) {
-            Route::Here(inbox) => self.admitted(inbox.request(ticket, request)),
-            Route::There(outbox) => {
-                self.carried(outbox.ask(Mail::Request { shard, ticket, request }))
-            }
-        };
-        if let Err(code) = sent {
-            self.pending.answer(slot, Refusal::from(code).into());
-        }
-        Call { hub: Rc::clone(self), slot, done: false }
-    }
-
-    /// Counts what an inbox refuses.
-    fn admitted(&self, outcome: Result<(), Code>) -> Result<(), Code> {
-        outcome.inspect_err(|_| self.meters.inbox.increment(1))
-    }
-
-    /// Counts what an outbox refuses.
-    fn carried(&self, outcome: Result<(), Code>) -> Result<(), Code> {
-        outcome.inspect_err(|_| self.meters.mesh.increment(1))
-    }
-
-    fn route(&self, shard: ShardId) -> Route<'_> {
-        match &self.inboxes[shard.0 as usize] {
-            Some(inbox) => Route::Here(inbox),
-            None => Route::There(&self.outboxes[self.homes[shard.0 as usize]]),
-        }
-    }
-
-    /// The number behind a label of this core, or the core it belongs to.
-    fn mine(&self, label: u64) -> Result<u64, usize> {
-        let core = usize::try_from(label >> CORE_SHIFT).expect("a core number of 16 bits");
-        if core == self.core { Ok(label & ((1 << CORE_SHIFT) - 1)) } else { Err(core) }
-    }
-}
-
-/// A number of one core, made unique in the process.
-fn label(core: usize, number: u64) -> u64 {
-    assert!(core < 1 << (u64::BITS - CORE_SHIFT), "a core number of 16 bits");
-    assert!(number < 1 << CORE_SHIFT, "a number of 48 bits");
-    (core as u64) << CORE_SHIFT | number
-}
-
-fn slot(number: u64) -> u32 {
-    u32::try_from(number).expect("slots are counted in 32 bits")
-}
-
-/// A request under way.
-#[derive(Debug)]
-struct Call {
-    hub: Rc<Hub>,
-    slot: u32,
-    done: bool,
-}
-
-impl Future for Call {
-    type Output = Reply;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        assert!(!self.done, "a call is not polled after its reply");
-        let reply = self.hub.pending.poll_reply(self.slot, cx);
-        self.done = reply.is_ready();
-        reply
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if !self.done {
-            self.hub.pending.abandon(self.slot);
-        }
-    }
-}
-
-/// Waits for a stop.
-struct Stopped<'a> {
-    hub: &'a Hub,
-    place: Option<usize>,
-}
-
-impl Future for Stopped<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.hub.stopper.stopping() {
-            return Poll::Ready(());
-        }
-        self.place = Some(self.hub.stop_waiters.keep(self.place, cx.waker()));
-        Poll::Pending
-    }
-}
-
-impl Drop for Stopped<'_> {
-    fn drop(&mut self) {
-        if let Some(place) = self.place {
-            self.hub.stop_waiters.forget(place);
         }
     }
 }

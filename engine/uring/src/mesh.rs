@@ -26,6 +26,7 @@ use model::limits::{
 use shard::effect::{TailId, Ticket};
 use shard::peer::PeerMessage;
 
+use crate::forward::ClientMessage;
 use crate::rt::{self, SharedReceiver, SharedSender};
 
 /// Pieces of mail that travel as one: sixteen cost what one costs.
@@ -92,6 +93,11 @@ pub(crate) enum Mail {
         from: MemberId,
         /// What it says.
         message: PeerMessage,
+    },
+    /// For a connection there, from another node.
+    Client {
+        /// An answer, or a tail's message.
+        message: ClientMessage,
     },
     /// For all shards there: a node's connections have come or gone.
     Link {

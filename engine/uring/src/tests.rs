@@ -8,6 +8,7 @@ mod files;
 mod log;
 mod manifest;
 mod node;
+mod peers;
 mod pieces;
 mod sockets;
 

@@ -27,6 +27,8 @@ pub(crate) enum Broken {
     Socket(io::Error),
     /// The other end closed it.
     Closed,
+    /// The other end closed it in the middle of the handshake.
+    Dismissed,
     /// The other end said nothing for too long.
     Silent,
     /// The other end took nothing for too long.
@@ -49,9 +51,11 @@ impl Broken {
         match self {
             Broken::Unreachable(_) => "unreachable",
             Broken::Silent | Broken::Stuck => "timeout",
-            Broken::Socket(_) | Broken::Closed | Broken::Superseded | Broken::NoRandom(_) => {
-                "broken"
-            }
+            Broken::Socket(_)
+            | Broken::Closed
+            | Broken::Dismissed
+            | Broken::Superseded
+            | Broken::NoRandom(_) => "broken",
             Broken::Frame(_) | Broken::Protocol(_) | Broken::Handshake(Failure::Malformed) => {
                 "malformed"
             }
@@ -68,6 +72,9 @@ impl fmt::Display for Broken {
             Broken::Unreachable(error) => write!(f, "it cannot be reached: {error}"),
             Broken::Socket(error) => write!(f, "the connection broke: {error}"),
             Broken::Closed => f.write_str("it closed the connection"),
+            Broken::Dismissed => f.write_str(
+                "it closed the connection without a word: it stops, or knows another secret",
+            ),
             Broken::Silent => f.write_str("it said nothing for too long"),
             Broken::Stuck => f.write_str("it took nothing for too long"),
             Broken::Frame(error) => error.fmt(f),

@@ -23,17 +23,26 @@ use super::queue::{Queue, shards_lane};
 
 /// A connection that stood this long was good: the next try comes soon.
 const GOOD: Duration = Duration::from_millis(PEER_SILENCE_MS);
+/// How long a node may be away before the operator is told: nodes that start together are for a
+/// moment.
+const AWAY: Duration = Duration::from_secs(2);
 
 /// Connects to a node whenever there is no connection, as long as the node is known.
 pub(crate) async fn keep_connected(core: &Core, name: &NodeName, lane: Lane) {
     let mut backoff_ms = PEER_BACKOFF_MS_MIN;
+    let mut away_since = Instant::now();
     while let Some(addresses) = core.common.book.addresses(name) {
-        let start = Instant::now();
         for address in addresses {
-            let broken = connect(core, name, lane, address).await;
-            core.tell_broken(name, address, &broken);
+            let (stood, broken) = connect(core, name, lane, address).await;
+            if let Some(since) = stood {
+                away_since = Instant::now();
+                let good = GOOD <= since.elapsed();
+                backoff_ms = if good { PEER_BACKOFF_MS_MIN } else { backoff_ms };
+            }
+            if AWAY <= away_since.elapsed() {
+                core.tell_broken(name, address, &broken);
+            }
         }
-        backoff_ms = if GOOD <= start.elapsed() { PEER_BACKOFF_MS_MIN } else { backoff_ms };
         rt::sleep(jittered(backoff_ms)).await;
         backoff_ms = (2 * backoff_ms).min(PEER_BACKOFF_MS_MAX);
     }
@@ -55,12 +64,17 @@ fn jittered(most_ms: u64) -> Duration {
     Duration::from_millis(most_ms / 2 + random % (most_ms / 2 + 1))
 }
 
-/// One connection, from its beginning to its end.
-async fn connect(core: &Core, name: &NodeName, lane: Lane, address: SocketAddr) -> Broken {
+/// One connection, from its beginning to its end; also since when it stood, if it did.
+async fn connect(
+    core: &Core,
+    name: &NodeName,
+    lane: Lane,
+    address: SocketAddr,
+) -> (Option<Instant>, Broken) {
     let seconds = Duration::from_secs(PEER_HANDSHAKE_SECONDS);
     let failed = |broken: Broken| {
         core.meters.handshake_failed(Direction::Out, broken.reason());
-        broken
+        (None, broken)
     };
     let stream = match rt::timeout(seconds, TcpStream::connect(address)).await {
         Some(Ok(stream)) => stream,
@@ -76,6 +90,7 @@ async fn connect(core: &Core, name: &NodeName, lane: Lane, address: SocketAddr) 
     let meeting = meet(core, name, lane, &mut incoming, &mut outgoing);
     let session = match rt::timeout(seconds, meeting).await {
         Some(Ok(session)) => session,
+        Some(Err(Broken::Closed | Broken::Socket(_))) => return failed(Broken::Dismissed),
         Some(Err(broken)) => return failed(broken),
         None => return failed(Broken::Silent),
     };
@@ -83,7 +98,8 @@ async fn connect(core: &Core, name: &NodeName, lane: Lane, address: SocketAddr) 
     let _open = core.meters.opened(lane, Direction::Out);
     tracing::debug!(node = %name, member = %other.member, lane = lane.name(), "connected");
     let listen = listen(lane, &mut receiving, &mut incoming);
-    match shards_lane(lane) {
+    let since = Instant::now();
+    let broken = match shards_lane(lane) {
         Some(of_shards) => {
             let queue = core.gateway.peers().open(other.member, of_shards);
             or(talk(core, lane, queue, sending, outgoing), listen).await
@@ -92,7 +108,8 @@ async fn connect(core: &Core, name: &NodeName, lane: Lane, address: SocketAddr) 
             let queue = core.gateway.clients().open(other.member);
             or(talk(core, lane, queue, sending, outgoing), listen).await
         }
-    }
+    };
+    (Some(since), broken)
 }
 
 /// The handshake.

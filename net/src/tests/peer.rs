@@ -3,7 +3,9 @@
 mod founding;
 mod frame;
 mod handshake;
+mod links;
 mod meeting;
+mod standing;
 mod wire;
 
 use model::cluster::NodeName;

@@ -67,7 +67,7 @@ impl Server {
             placement: Placement::new(16, 1),
             sync: SyncStrategy::Link,
             segment_bytes: SEGMENT_BYTES,
-            alone: true,
+            cluster: Cluster::alone(NodeId(1 << 32)),
         };
         let (tell, told) = sync_channel(1);
         let tell = Mutex::new(Some(tell));

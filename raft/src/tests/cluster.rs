@@ -1,35 +1,48 @@
 //! A group in memory: every node with a disk that can lose what was not yet durable, and a network
-//! that does only what it is told. After every act the properties of the paper's figure 3 are checked
-//! across all nodes, and that what is handed out as committed really is on a quorum of disks.
+//! that does only what it is told. `oracle` watches all of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use crate::message::{Entry, HardState, Index, Message, NodeId, Term};
+use crate::message::{Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::node::{Config, Node, Restored, State};
-use crate::ready::{Ready, Receipt};
+use crate::ready::{Read, Ready, Receipt};
 
-use super::{ELECTION_TICKS, HEARTBEAT_TICKS};
+use super::oracle::Oracle;
+use super::{config, voters};
 
 /// A write that was asked for.
 #[derive(Debug)]
 pub(super) struct Write {
     hard_state: Option<HardState>,
+    snapshot: Option<Snapshot>,
     entries: Vec<Entry>,
     receipt: Receipt,
     messages: Vec<Message>,
 }
 
 /// What would be there after a crash.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Disk {
-    hard_state: HardState,
-    snapshot: (Term, Index),
+    pub(super) hard_state: HardState,
+    pub(super) snapshot: Snapshot,
     pub(super) entries: Vec<Entry>,
 }
 
 impl Disk {
-    fn write(&mut self, hard_state: Option<HardState>, entries: &[Entry]) {
+    fn write(
+        &mut self,
+        hard_state: Option<HardState>,
+        snapshot: Option<&Snapshot>,
+        entries: &[Entry],
+    ) {
         self.hard_state = hard_state.unwrap_or(self.hard_state);
+        if let Some(snapshot) = snapshot {
+            let place = snapshot.last;
+            let continues = self.entries.iter().any(|entry| entry.position() == place);
+            self.entries.retain(|entry| continues && place.1 < entry.index);
+            self.snapshot = snapshot.clone();
+        }
         if let Some(first) = entries.first() {
             self.entries.retain(|entry| entry.index < first.index);
             self.entries.extend_from_slice(entries);
@@ -37,29 +50,39 @@ impl Disk {
     }
 
     /// Whether the disk holds this entry, or a snapshot that covers it.
-    fn holds(&self, entry: &Entry) -> bool {
-        entry.index <= self.snapshot.1 || self.entries.contains(entry)
+    pub(super) fn holds(&self, entry: &Entry) -> bool {
+        entry.index <= self.snapshot.last.1 || self.entries.contains(entry)
     }
 }
 
 /// A node and its surroundings.
 #[derive(Debug)]
 pub(super) struct Member {
-    config: Config,
+    pub(super) config: Config,
     /// `None` while it is down.
     pub(super) node: Option<Node>,
     pub(super) disk: Disk,
+    /// The disk before the newest write that reached it.
+    before: Option<Disk>,
     pub(super) writes: VecDeque<Write>,
     /// Durable, but the node has not been told.
     pub(super) unreported: VecDeque<(Receipt, Vec<Message>)>,
 }
 
-/// An entry some node was told to apply.
+/// A snapshot on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) snapshot: Snapshot,
+}
+
+/// A read that was asked for.
 #[derive(Debug)]
-struct Committed {
-    entry: Entry,
-    /// The term of that node: leaders of later terms hold the entry.
-    term: Term,
+struct Asked {
+    node: NodeId,
+    /// What was committed anywhere at that time.
+    committed: Index,
 }
 
 /// The group and its network.
@@ -67,52 +90,37 @@ struct Committed {
 pub(super) struct Cluster {
     pub(super) members: BTreeMap<NodeId, Member>,
     pub(super) network: Vec<Message>,
-    /// Everything handed out as committed by anybody.
-    ledger: BTreeMap<Index, Committed>,
-    /// Who has led each term.
-    leaders: BTreeMap<Term, NodeId>,
-    /// How large an append may be, if not as large as usual.
-    append_bytes_max: Option<usize>,
+    pub(super) streams: Vec<Stream>,
+    pub(super) oracle: Oracle,
+    asked: BTreeMap<u64, Asked>,
+    contexts: u64,
 }
 
 impl Cluster {
     /// Nodes 1 to `count`, all of them voters, with empty disks.
-    pub(super) fn of(count: u64, seed: u64) -> Cluster {
+    pub(super) fn of(count: u64) -> Cluster {
         let mut cluster = Cluster::default();
-        let voters: Vec<NodeId> = (1..=count).map(NodeId).collect();
-        for id in &voters {
-            cluster.add(*id, voters.clone(), seed, Restored::default());
+        for id in 1..=count {
+            cluster.add(config(id), Restored::fresh(voters(count)));
         }
         cluster
     }
 
-    /// The same with smaller appends.
-    pub(super) fn with_appends_of(mut self, bytes_max: usize) -> Cluster {
-        self.append_bytes_max = Some(bytes_max);
-        for id in self.members.keys().copied().collect::<Vec<_>>() {
-            self.node(id).append_bytes_max = bytes_max;
-        }
-        self
-    }
-
     /// A node that has this on its disk.
-    pub(super) fn add(&mut self, id: NodeId, voters: Vec<NodeId>, seed: u64, restored: Restored) {
-        let config = Config {
-            id,
-            voters,
-            election_ticks: ELECTION_TICKS,
-            heartbeat_ticks: HEARTBEAT_TICKS,
-            seed,
+    pub(super) fn add(&mut self, config: Config, restored: Restored) {
+        let id = config.id;
+        let Restored { hard_state, snapshot, entries, doubtful } = restored;
+        self.oracle.knows_beneath(snapshot.last.1);
+        let member = Member {
+            config,
+            node: None,
+            disk: Disk { hard_state, snapshot, entries },
+            before: None,
+            writes: VecDeque::new(),
+            unreported: VecDeque::new(),
         };
-        let disk = Disk {
-            hard_state: restored.hard_state,
-            snapshot: restored.snapshot,
-            entries: restored.entries,
-        };
-        let (writes, unreported) = (VecDeque::new(), VecDeque::new());
-        let member = Member { config, node: None, disk, writes, unreported };
         assert!(self.members.insert(id, member).is_none(), "each node once");
-        self.restart(id);
+        self.restart(id, doubtful);
     }
 
     pub(super) fn member(&mut self, id: NodeId) -> &mut Member {
@@ -123,15 +131,29 @@ impl Cluster {
         self.member(id).node.as_mut().expect("a node that runs")
     }
 
+    pub(super) fn running(&self) -> impl Iterator<Item = &Node> {
+        self.members.values().filter_map(|member| member.node.as_ref())
+    }
+
     pub(super) fn is_up(&self, id: NodeId) -> bool {
         self.members[&id].node.is_some()
     }
 
     /// The node with the highest term that leads.
     pub(super) fn leader(&self) -> Option<NodeId> {
-        let running = self.members.values().filter_map(|member| member.node.as_ref());
-        let leading = running.filter(|node| matches!(node.state, State::Leader(_)));
+        let leading = self.running().filter(|node| matches!(node.state, State::Leader(_)));
         leading.max_by_key(|node| node.term()).map(|node| node.id)
+    }
+
+    /// Something is done to a node, and the world is looked at.
+    pub(super) fn with<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Node) -> T) -> T {
+        let result = act(self.node(id));
+        self.check(id);
+        result
+    }
+
+    fn check(&mut self, id: NodeId) {
+        self.oracle.look_at(id, &self.members);
     }
 
     /// Takes a Ready: starts its write, sends its messages, applies what is committed.
@@ -140,38 +162,76 @@ impl Cluster {
         let ready = self.node(id).ready();
         assert_eq!(expected, ready != Ready::default(), "has_ready tells the truth");
         assert!(!self.node(id).has_ready(), "a Ready says everything");
-        let Ready { hard_state, entries, receipt, messages, messages_after_persist, committed } =
-            ready;
-        let taken = TakenReady {
-            hard_state,
-            entries: entries.clone(),
-            receipt: receipt.clone(),
-            messages: messages.clone(),
-            messages_after_persist: messages_after_persist.clone(),
-            committed: committed.clone(),
-        };
-        assert_eq!(receipt.is_some(), hard_state.is_some() || !entries.is_empty());
-        self.network.extend(messages);
+        let taken = TakenReady::of(&ready);
+        let Ready { hard_state, snapshot, entries, receipt, .. } = ready;
+        let writes = hard_state.is_some() || snapshot.is_some() || !entries.is_empty();
+        assert_eq!(receipt.is_some(), writes);
+        self.network.extend(ready.messages);
         match receipt {
             Some(receipt) => {
-                let messages = messages_after_persist;
-                let write = Write { hard_state, entries, receipt, messages };
+                let messages = ready.messages_after_persist;
+                let write = Write { hard_state, snapshot, entries, receipt, messages };
                 self.member(id).writes.push_back(write);
             }
-            None => assert!(messages_after_persist.is_empty(), "nothing to wait for"),
+            None => assert!(ready.messages_after_persist.is_empty(), "nothing to wait for"),
         }
-        for entry in committed {
-            self.apply(id, entry);
+        for entry in ready.committed {
+            let node = self.members[&id].node.as_ref().expect("it runs");
+            self.oracle.applies(node, &entry);
+            self.node(id).applied(entry.index);
         }
-        self.check();
+        for read in &ready.reads {
+            self.end_read(id, read);
+        }
+        for to in ready.snapshots {
+            let snapshot = self.snapshot(id);
+            self.streams.push(Stream { from: id, to, snapshot });
+        }
+        self.check(id);
         taken
+    }
+
+    /// The state a node's machine has now.
+    fn snapshot(&mut self, id: NodeId) -> Snapshot {
+        let node = self.node(id);
+        let index = node.log.applied();
+        let term = node.log.term_at(index).expect("applied entries are kept, or the last of them");
+        Snapshot { last: (term, index), membership: node.membership_applied() }
+    }
+
+    /// Asks a node how far it must apply.
+    pub(super) fn read(&mut self, id: NodeId) -> u64 {
+        self.contexts += 1;
+        let committed = self.oracle.committed();
+        self.asked.insert(self.contexts, Asked { node: id, committed });
+        let context = self.contexts;
+        self.with(id, |node| node.read(context));
+        context
+    }
+
+    /// Whether a read still waits.
+    pub(super) fn waits(&self, context: u64) -> bool {
+        self.asked.contains_key(&context)
+    }
+
+    fn end_read(&mut self, id: NodeId, read: &Read) {
+        let asked = self.asked.remove(&read.context).expect("answered once, and only if asked");
+        assert_eq!(asked.node, id, "answered where it was asked");
+        match read.index {
+            Some(index) => {
+                assert!(asked.committed <= index, "a read shows what was acknowledged before it");
+                self.oracle.reached.reads += 1;
+            }
+            None => self.oracle.reached.reads_in_vain += 1,
+        }
     }
 
     /// Makes the oldest write durable, without a word to the node. `None` if there is no write.
     pub(super) fn reach_disk(&mut self, id: NodeId) -> Option<()> {
         let member = self.member(id);
         let write = member.writes.pop_front()?;
-        member.disk.write(write.hard_state, &write.entries);
+        member.before = Some(member.disk.clone());
+        member.disk.write(write.hard_state, write.snapshot.as_ref(), &write.entries);
         member.unreported.push_back((write.receipt, write.messages));
         Some(())
     }
@@ -180,8 +240,7 @@ impl Cluster {
     pub(super) fn report(&mut self, id: NodeId) -> Option<Receipt> {
         let (receipt, messages) = self.member(id).unreported.pop_front()?;
         self.network.extend(messages);
-        self.node(id).persisted(receipt.clone());
-        self.check();
+        self.with(id, |node| node.persisted(receipt.clone()));
         Some(receipt)
     }
 
@@ -196,11 +255,27 @@ impl Cluster {
     /// Delivers the message at this place of the network; lost if its receiver is down.
     pub(super) fn deliver(&mut self, slot: usize) -> Message {
         let message = self.network.remove(slot);
-        if self.is_up(message.to) {
-            self.node(message.to).step(message.clone());
-            self.check();
+        let known = self.members.get(&message.to);
+        if known.is_some_and(|member| member.node.is_some()) {
+            self.with(message.to, |node| node.step(message.clone()));
         }
         message
+    }
+
+    /// A stream ends: its snapshot has arrived, or not. Returns whether the log restarted there.
+    pub(super) fn end_stream(&mut self, slot: usize, arrives: bool) -> (Stream, bool) {
+        let stream = self.streams.remove(slot);
+        let taken = arrives && self.is_up(stream.to) && self.hand_over(&stream);
+        if self.is_up(stream.from) {
+            self.with(stream.from, |node| node.snapshot_ended(stream.to));
+        }
+        (stream, taken)
+    }
+
+    fn hand_over(&mut self, stream: &Stream) -> bool {
+        self.oracle.restores(&stream.snapshot);
+        let snapshot = stream.snapshot.clone();
+        self.with(stream.to, |node| node.restore(snapshot))
     }
 
     /// Stops a node. Of the writes under way all but the first `kept` are lost; says how many. Of the
@@ -212,90 +287,69 @@ impl Cluster {
         let member = self.member(id);
         if let (Some(write), Some(torn)) = (member.writes.front(), torn) {
             let entries = &write.entries[..torn.min(write.entries.len())];
-            member.disk.write(write.hard_state, entries);
+            let snapshot = write.snapshot.as_ref().filter(|_| 0 < torn);
+            member.disk.write(write.hard_state, snapshot, entries);
         }
         let member = self.member(id);
         member.node = None;
         member.unreported.clear();
-        member.writes.drain(..).count()
+        self.asked.retain(|_, asked| asked.node != id);
+        self.member(id).writes.drain(..).count()
+    }
+
+    /// The newest write of a node that is down turns out not to be there, though it was acknowledged.
+    /// Returns whether there was one that can be lost: a change of members is not looked for there.
+    pub(super) fn lose_newest(&mut self, id: NodeId) -> bool {
+        let member = self.members.get_mut(&id).expect("a node of the cluster");
+        assert!(member.node.is_none(), "a node that is down");
+        let Some(before) = member.before.take() else { return false };
+        let lost = |entry: &&Entry| !before.holds(entry);
+        let changes = |entry: &Entry| matches!(entry.content, Content::Membership(_));
+        let lost: Vec<Entry> = member.disk.entries.iter().filter(lost).cloned().collect();
+        let restarted = before.snapshot != member.disk.snapshot;
+        let kept = |entry: &&Entry| !member.disk.holds(entry);
+        let changed = lost.iter().any(changes) || before.entries.iter().filter(kept).any(changes);
+        if restarted || changed {
+            return false;
+        }
+        self.oracle.loses(id, &lost);
+        member.disk = before;
+        true
     }
 
     /// Starts a node from its disk.
-    pub(super) fn restart(&mut self, id: NodeId) {
-        let append_bytes_max = self.append_bytes_max;
+    pub(super) fn restart(&mut self, id: NodeId, doubtful: bool) {
         let member = self.member(id);
         assert!(member.node.is_none(), "a node that is down");
-        let Disk { hard_state, snapshot, entries } = &member.disk;
-        let (hard_state, snapshot) = (*hard_state, *snapshot);
-        let restored = Restored { hard_state, snapshot, entries: entries.clone() };
-        let mut node = Node::new(member.config.clone(), restored);
-        node.append_bytes_max = append_bytes_max.unwrap_or(node.append_bytes_max);
-        member.node = Some(node);
-        self.check();
+        let Disk { hard_state, snapshot, entries } = member.disk.clone();
+        let restored = Restored { hard_state, snapshot, entries, doubtful };
+        member.node = Some(Node::new(member.config.clone(), restored));
+        member.before = None;
+        self.check(id);
     }
 
-    /// Puts a snapshot of everything up to `index` on a node's disk and drops what is behind it.
-    pub(super) fn compact(&mut self, id: NodeId, index: Index) {
-        let term = self.node(id).log.term_at(index).expect("compacted within the log");
-        self.node(id).compact(index);
-        let disk = &mut self.member(id).disk;
-        if disk.snapshot.1 < index {
-            disk.snapshot = (term, index);
-            disk.entries.retain(|entry| index < entry.index);
-        }
-        self.check();
-    }
-
-    /// How far every disk agrees with what was committed: compacting beyond it would leave a node
-    /// behind for good.
-    pub(super) fn compactable(&self) -> Index {
-        let agreed = |member: &Member| {
-            let held = self.ledger.values().take_while(|known| member.disk.holds(&known.entry));
-            held.last().map_or(Index(0), |known| known.entry.index)
-        };
-        self.members.values().map(agreed).min().expect("a cluster of some nodes")
-    }
-
-    /// The last index handed out as committed by anybody.
-    pub(super) fn committed(&self) -> Index {
-        self.ledger.last_key_value().map_or(Index(0), |(index, _)| *index)
-    }
-
-    /// How many terms had a leader.
-    pub(super) fn terms_led(&self) -> usize {
-        self.leaders.len()
-    }
-
-    fn apply(&mut self, id: NodeId, entry: Entry) {
-        let holders = self.members.values().filter(|member| member.disk.holds(&entry)).count();
-        assert!(self.members.len() < 2 * holders, "{entry:?} is committed by {holders} disks");
+    /// Puts a snapshot of what is applied and durable on a node's disk and drops what is behind it.
+    /// Returns whether there was anything new.
+    pub(super) fn checkpoint(&mut self, id: NodeId, index: Index) -> bool {
         let node = self.node(id);
-        let (term, index) = (node.term(), entry.index);
-        assert_eq!(index, node.log.applied().next(), "committed in order");
-        let known =
-            self.ledger.entry(index).or_insert_with(|| Committed { entry: entry.clone(), term });
-        assert_eq!(known.entry, entry, "state machine safety");
-        self.node(id).applied(index);
+        let index = index.min(node.log.applied()).min(node.log.durable());
+        let known = node.log.term_at(index).filter(|_| node.restoring.is_none());
+        let Some(term) = known else { return false };
+        let membership = Arc::clone(node.log.membership_at(index));
+        let member = self.member(id);
+        let new = member.disk.snapshot.last.1 < index;
+        if new {
+            member.disk.snapshot = Snapshot { last: (term, index), membership };
+            member.disk.entries.retain(|entry| index < entry.index);
+            member.before = None;
+        }
+        new
     }
 
-    fn check(&mut self) {
-        for member in self.members.values() {
-            let Some(node) = &member.node else {
-                continue;
-            };
-            if matches!(node.state, State::Leader(_)) {
-                let leader = *self.leaders.entry(node.term()).or_insert(node.id);
-                assert_eq!(leader, node.id, "election safety");
-                check_leader_completeness(node, &self.ledger);
-            }
-        }
-        let logs: Vec<_> =
-            self.members.values().filter_map(|member| member.node.as_ref()).collect();
-        for (slot, one) in logs.iter().enumerate() {
-            for other in &logs[..slot] {
-                check_log_matching(one, other);
-            }
-        }
+    /// The term of the newest entry the disk of a node holds.
+    pub(super) fn disk_last(&self, id: NodeId) -> (Term, Index) {
+        let disk = &self.members[&id].disk;
+        disk.entries.last().map_or(disk.snapshot.last, Entry::position)
     }
 }
 
@@ -303,32 +357,28 @@ impl Cluster {
 #[derive(Debug)]
 pub(super) struct TakenReady {
     pub(super) hard_state: Option<HardState>,
+    pub(super) snapshot: Option<Snapshot>,
     pub(super) entries: Vec<Entry>,
     pub(super) receipt: Option<Receipt>,
     pub(super) messages: Vec<Message>,
     pub(super) messages_after_persist: Vec<Message>,
     pub(super) committed: Vec<Entry>,
+    pub(super) reads: Vec<Read>,
+    pub(super) snapshots: Vec<NodeId>,
 }
 
-fn check_leader_completeness(leader: &Node, ledger: &BTreeMap<Index, Committed>) {
-    for (index, known) in ledger.range(leader.log.floor().1.next()..) {
-        if known.term < leader.term() {
-            let held = leader.log.get(*index);
-            assert_eq!(held, Some(&known.entry), "leader completeness");
+impl TakenReady {
+    fn of(ready: &Ready) -> TakenReady {
+        TakenReady {
+            hard_state: ready.hard_state,
+            snapshot: ready.snapshot.clone(),
+            entries: ready.entries.clone(),
+            receipt: ready.receipt.clone(),
+            messages: ready.messages.clone(),
+            messages_after_persist: ready.messages_after_persist.clone(),
+            committed: ready.committed.clone(),
+            reads: ready.reads.clone(),
+            snapshots: ready.snapshots.clone(),
         }
-    }
-}
-
-fn check_log_matching(one: &Node, other: &Node) {
-    let first = one.log.floor().1.max(other.log.floor().1).0;
-    let last = one.log.last().1.min(other.log.last().1).0;
-    let mut agrees_above = false;
-    for index in (first..=last).rev().map(Index) {
-        let agrees = one.log.term_at(index) == other.log.term_at(index);
-        assert!(agrees || !agrees_above, "log matching at {index}");
-        if agrees && first < index.0 {
-            assert_eq!(one.log.get(index), other.log.get(index), "log matching");
-        }
-        agrees_above = agrees;
     }
 }

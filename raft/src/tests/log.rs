@@ -3,11 +3,13 @@
 use proptest::prelude::*;
 
 use crate::log::Log;
-use crate::message::{Entry, Index, Term};
+use crate::message::{Entry, Index, Snapshot, Term};
 
-fn entry(term: u64, index: u64) -> Entry {
-    let payload = format!("{term}/{index}").into_bytes().into();
-    Entry { term: Term(term), index: Index(index), payload }
+use super::{entry, voters};
+
+/// A log that begins after a place.
+fn log_after(last: (Term, Index), entries: Vec<Entry>) -> Log {
+    Log::new(Snapshot { last, membership: voters(3) }, entries)
 }
 
 /// Entry `index` lies in slot `index - 1`, whatever has left memory.
@@ -209,7 +211,7 @@ proptest! {
         let floor = floor.min(terms.len());
         let mut model = Model::new(terms, floor);
         let restored = model.entries(floor, model.last());
-        let mut log = Log::new((Term(model.term(floor)), index(floor)), restored);
+        let mut log = log_after((Term(model.term(floor)), index(floor)), restored);
         compare(&log, &model);
         for act in &acts {
             act_on(&mut log, &mut model, act);
@@ -221,14 +223,14 @@ proptest! {
 #[test]
 #[should_panic(expected = "what is committed stays")]
 fn nothing_committed_is_replaced() {
-    let mut log = Log::new((Term(0), Index(0)), vec![entry(1, 1), entry(1, 2)]);
+    let mut log = log_after((Term(0), Index(0)), vec![entry(1, 1), entry(1, 2)]);
     log.commit(Index(2));
     log.merge(vec![entry(2, 2)]);
 }
 
 #[test]
 fn memory_of_a_burst_is_given_back() {
-    let mut log = Log::new((Term(0), Index(0)), Vec::new());
+    let mut log = log_after((Term(0), Index(0)), Vec::new());
     for at in 1..=10_000 {
         log.append(entry(1, at));
     }

@@ -3,16 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::message::{Body, Entry, HardState, Index, NodeId, Term};
-use crate::node::{Node, NotLeader, Restored, Role};
+use crate::message::{Body, Content, Entry, HardState, Index, NodeId, Term};
+use crate::node::{Node, Restored};
+use crate::status::{NotLeader, Role};
 
 use super::{
-    ELECTION_TICKS, HEARTBEAT_TICKS, append, config, entries, entry, from, leader, node, place,
-    said, settle,
+    ELECTION_TICKS, GRANTED, HEARTBEAT_TICKS, REFUSED, WOULD, accepted, append, config, entries,
+    entry, from, leader, node, place, rejected, said, settle, stand, vote_request, voters,
 };
-
-const GRANTED: Body = Body::VoteReply { granted: true };
-const REFUSED: Body = Body::VoteReply { granted: false };
 
 fn follower() -> Node {
     let mut node = node(3, 1, &[]);
@@ -23,7 +21,7 @@ fn follower() -> Node {
 
 fn candidate() -> Node {
     let mut node = node(3, 0, &[]);
-    node.campaign();
+    stand(&mut node);
     settle(&mut node);
     node
 }
@@ -54,10 +52,10 @@ fn paper_5_1_whoever_hears_of_a_newer_term_follows() {
 #[test]
 fn paper_5_1_requests_of_an_older_term_are_refused() {
     let mut node = node(3, 5, &[1, 2]);
-    node.step(from(2, 4, Body::VoteRequest { last: place(3, 9) }));
+    node.step(from(2, 4, vote_request(place(3, 9))));
     assert_eq!(said(&mut node), [REFUSED]);
     node.step(from(2, 4, append(place(1, 1), vec![entry(4, 2)], 2)));
-    let refusal = Body::AppendRejected { previous: Index(1), hint: place(1, 1) };
+    let refusal = rejected(1, place(1, 1));
     let (messages, committed) = settle(&mut node);
     assert_eq!(messages[0].body, refusal);
     assert_eq!(messages[0].term, Term(5), "so the sender learns of it");
@@ -67,9 +65,9 @@ fn paper_5_1_requests_of_an_older_term_are_refused() {
 #[test]
 fn paper_5_1_replies_of_an_older_term_are_ignored() {
     let mut candidate = node(3, 4, &[]);
-    candidate.campaign();
+    stand(&mut candidate);
     settle(&mut candidate);
-    candidate.campaign();
+    stand(&mut candidate);
     settle(&mut candidate);
     candidate.step(from(2, 5, GRANTED));
     assert_eq!(candidate.status().role, Role::Candidate, "that vote was for term 5");
@@ -106,15 +104,16 @@ fn paper_5_2_whoever_hears_nothing_stands_again_and_again() {
             (1..ELECTION_TICKS).for_each(|_| node.tick());
             assert_eq!(node.status().term, term, "not before the time is up");
             let mut waited = ELECTION_TICKS - 1;
-            while node.status().term == term {
+            while said(&mut node).is_empty() {
                 node.tick();
                 waited += 1;
             }
+            node.step(from(2, term.0 + 1, WOULD));
             assert!(waited < 2 * ELECTION_TICKS, "{waited} ticks");
             term = term.next();
             let status = node.status();
             assert_eq!((status.role, status.term, status.leader), (Role::Candidate, term, None));
-            let request = Body::VoteRequest { last: place(0, 0) };
+            let request = vote_request(place(0, 0));
             assert_eq!(said(&mut node), [request.clone(), request]);
         }
     }
@@ -128,9 +127,11 @@ fn paper_5_2_an_append_or_a_granted_vote_restarts_the_clock() {
         node.step(from(2, 1, append(place(0, 0), Vec::new(), 0)));
         assert_eq!(node.status().role, Role::Follower, "round {round}");
     }
+    node.suspect_leader();
     for term in 2..20 {
+        node.step(from(2, term, REFUSED));
+        node.step(from(3, term, vote_request(place(0, 0))));
         (1..ELECTION_TICKS).for_each(|_| node.tick());
-        node.step(from(3, term, Body::VoteRequest { last: place(0, 0) }));
         assert_eq!(node.status().role, Role::Follower, "term {term}");
     }
 }
@@ -140,7 +141,7 @@ fn paper_5_2_a_majority_elects() {
     for voters in 1..=7 {
         for others in 0..voters {
             let mut node = node(voters, 0, &[]);
-            node.campaign();
+            stand(&mut node);
             settle(&mut node);
             for other in 0..others {
                 // Twice, to see that a vote is counted once.
@@ -158,7 +159,7 @@ fn paper_5_2_a_majority_elects() {
 
 #[test]
 fn paper_5_2_a_vote_is_given_once_a_term() {
-    let request = |id| from(id, 1, Body::VoteRequest { last: place(0, 0) });
+    let request = |id| from(id, 1, vote_request(place(0, 0)));
     let mut node = node(3, 0, &[]);
     node.step(request(2));
     node.step(request(3));
@@ -169,7 +170,7 @@ fn paper_5_2_a_vote_is_given_once_a_term() {
     node.step(request(3));
     node.step(request(2));
     assert_eq!(said(&mut node), [REFUSED, GRANTED]);
-    node.step(from(3, 2, Body::VoteRequest { last: place(0, 0) }));
+    node.step(from(3, 2, vote_request(place(0, 0))));
     assert_eq!(said(&mut node), [GRANTED], "a new term, a new vote");
 }
 
@@ -188,7 +189,7 @@ fn paper_5_2_timeouts_are_spread() {
     let mut drawn = BTreeSet::new();
     let mut first = BTreeSet::new();
     for id in 1..=5 {
-        let mut node = Node::new(config(id, 5), Restored::default());
+        let mut node = Node::new(config(id), Restored::fresh(voters(5)));
         first.insert(node.timeout);
         for _ in 0..200 {
             drawn.insert(node.timeout);
@@ -203,14 +204,14 @@ fn paper_5_2_timeouts_are_spread() {
 #[test]
 fn paper_5_3_a_leader_begins_with_an_entry_of_its_own_and_replicates() {
     let mut node = node(3, 1, &[1]);
-    node.campaign();
+    stand(&mut node);
     settle(&mut node);
     node.step(from(2, 2, GRANTED));
     assert_eq!(node.propose(b"x"[..].into()), Ok(place(2, 3)));
     let ready = node.ready();
     let positions: Vec<_> = ready.entries.iter().map(Entry::position).collect();
     assert_eq!(positions, [place(2, 2), place(2, 3)]);
-    assert!(ready.entries[0].payload.is_empty());
+    assert_eq!(ready.entries[0].content, Content::Begin);
     let sent = append(place(1, 1), ready.entries.clone(), 0);
     assert_eq!(ready.messages.len(), 2, "at once, beside the own write");
     assert!(ready.messages.iter().all(|message| message.body == sent));
@@ -222,7 +223,7 @@ fn paper_5_3_an_entry_on_a_majority_is_committed_with_all_before_it() {
         for others in 0..voters {
             let mut node = leader(voters, 1, &[1, 1]);
             for other in 0..others {
-                node.step(from(other + 2, 2, Body::AppendAccepted { matched: Index(3) }));
+                node.step(from(other + 2, 2, accepted(3)));
             }
             let expected = if voters < 2 * (others + 1) { 3 } else { 0 };
             let status = node.status();
@@ -236,13 +237,13 @@ fn paper_5_3_an_entry_on_a_majority_is_committed_with_all_before_it() {
 #[test]
 fn paper_5_3_the_own_disk_is_one_vote_and_can_be_outvoted() {
     let mut node = leader(3, 0, &[]);
-    node.step(from(2, 1, Body::AppendAccepted { matched: Index(1) }));
+    node.step(from(2, 1, accepted(1)));
     settle(&mut node);
     node.propose(b"x"[..].into()).unwrap();
     let slow = node.ready().receipt.unwrap();
-    node.step(from(2, 1, Body::AppendAccepted { matched: Index(2) }));
+    node.step(from(2, 1, accepted(2)));
     assert_eq!(node.status().committed, Index(1), "one disk of three");
-    node.step(from(3, 1, Body::AppendAccepted { matched: Index(2) }));
+    node.step(from(3, 1, accepted(2)));
     assert_eq!(node.status().committed, Index(2), "two others");
     assert_eq!(node.status().durable, Index(1));
     node.persisted(slow);
@@ -264,12 +265,10 @@ fn paper_5_3_a_follower_commits_what_it_shares_with_the_leader() {
 #[test]
 fn paper_5_3_an_append_must_continue_the_log() {
     // (previous, answer, place to try next)
-    let accepted = Body::AppendAccepted { matched: Index(0) };
-    let rejected = |previous, hint| Body::AppendRejected { previous: Index(previous), hint };
     for (previous, expected) in [
-        (place(0, 0), accepted),
-        (place(1, 1), Body::AppendAccepted { matched: Index(1) }),
-        (place(2, 2), Body::AppendAccepted { matched: Index(2) }),
+        (place(0, 0), accepted(0)),
+        (place(1, 1), accepted(1)),
+        (place(2, 2), accepted(2)),
         (place(1, 2), rejected(2, place(1, 1))),
         (place(3, 2), rejected(2, place(2, 2))),
         (place(2, 3), rejected(3, place(2, 2))),
@@ -298,16 +297,15 @@ fn paper_5_3_conflicting_entries_are_replaced() {
         let sent = new.iter().zip(previous.1.0 + 1..).map(|(term, at)| entry(*term, at)).collect();
         node.step(from(2, 4, append(previous, sent, 0)));
         assert_eq!(log_of(&node), entries(expected), "{previous:?} {new:?}");
-        let matched = Index(previous.1.0 + new.len() as u64);
-        assert_eq!(said(&mut node), [Body::AppendAccepted { matched }]);
+        let matched = previous.1.0 + new.len() as u64;
+        assert_eq!(said(&mut node), [accepted(matched)]);
     }
 }
 
 #[test]
 fn paper_5_3_a_leader_steps_back_to_where_the_logs_agree() {
     let mut node = leader(3, 6, &[1, 1, 4, 4, 6]);
-    let rejected = Body::AppendRejected { previous: Index(5), hint: place(4, 5) };
-    node.step(from(2, 7, rejected));
+    node.step(from(2, 7, rejected(5, place(4, 5))));
     let sent = said(&mut node);
     let Body::Append { previous, entries, .. } = &sent[0] else { panic!("{sent:?}") };
     assert_eq!(*previous, place(4, 4), "the last entry of a term that is not above 4");
@@ -327,7 +325,7 @@ fn paper_5_4_1_a_vote_needs_a_log_at_least_as_up_to_date() {
         (place(3, 1), true),
     ] {
         let mut node = node(3, 3, &[1, 2]);
-        node.step(from(2, 4, Body::VoteRequest { last }));
+        node.step(from(2, 4, vote_request(last)));
         assert_eq!(said(&mut node), [Body::VoteReply { granted }], "{last:?}");
     }
 }
@@ -337,7 +335,8 @@ fn paper_5_4_1_entries_under_way_to_the_disk_count_for_a_vote() {
     let mut node = node(3, 1, &[1]);
     node.step(from(2, 1, append(place(1, 1), vec![entry(1, 2)], 0)));
     let under_way = node.ready().receipt.expect("a write");
-    node.step(from(3, 2, Body::VoteRequest { last: place(1, 1) }));
+    node.suspect_leader();
+    node.step(from(3, 2, vote_request(place(1, 1))));
     assert_eq!(said(&mut node), [REFUSED]);
     node.persisted(under_way);
 }
@@ -346,12 +345,12 @@ fn paper_5_4_1_entries_under_way_to_the_disk_count_for_a_vote() {
 fn paper_5_4_2_entries_of_older_terms_are_not_committed_by_counting() {
     let mut node = leader(5, 3, &[1, 2]);
     for voter in 2..=5 {
-        node.step(from(voter, 4, Body::AppendAccepted { matched: Index(2) }));
+        node.step(from(voter, 4, accepted(2)));
         assert_eq!(node.status().committed, Index(0), "index 2 is of term 2");
     }
-    node.step(from(2, 4, Body::AppendAccepted { matched: Index(3) }));
+    node.step(from(2, 4, accepted(3)));
     assert_eq!(node.status().committed, Index(0), "two of five");
-    node.step(from(3, 4, Body::AppendAccepted { matched: Index(3) }));
+    node.step(from(3, 4, accepted(3)));
     assert_eq!(node.status().committed, Index(3), "with its own entry all before it");
 }
 
@@ -371,7 +370,7 @@ fn paper_5_5_requests_may_come_twice_and_late() {
 #[test]
 fn paper_figure_2_term_vote_and_log_are_on_disk_before_an_answer() {
     let mut node = node(3, 0, &[]);
-    node.step(from(2, 1, Body::VoteRequest { last: place(0, 0) }));
+    node.step(from(2, 1, vote_request(place(0, 0))));
     let ready = node.ready();
     let vote = HardState { term: Term(1), vote: Some(NodeId(2)) };
     assert_eq!((ready.hard_state, ready.messages.len()), (Some(vote), 0));
@@ -390,5 +389,5 @@ fn paper_figure_2_term_vote_and_log_are_on_disk_before_an_answer() {
     node.persisted(vote_receipt);
     assert!(!node.has_ready());
     node.persisted(ready.receipt.unwrap());
-    assert_eq!(said(&mut node), [Body::AppendAccepted { matched: Index(1) }]);
+    assert_eq!(said(&mut node), [accepted(1)]);
 }

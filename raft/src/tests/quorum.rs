@@ -1,5 +1,6 @@
 //! Counting, exhaustively, against a second way to count.
 
+use crate::membership::Membership;
 use crate::message::{Index, NodeId};
 use crate::quorum;
 
@@ -11,8 +12,8 @@ fn slot(id: NodeId) -> usize {
     usize::try_from(id.0).unwrap()
 }
 
-fn voters(count: u64) -> Vec<NodeId> {
-    (0..count).map(NodeId).collect()
+fn voters(count: u64) -> Membership {
+    Membership::new((0..count).map(NodeId).collect(), Vec::new())
 }
 
 /// Every way to give each of `count` voters a number up to `max`.

@@ -3,16 +3,25 @@
 //!
 //! ```text
 //! add-nodes N                        nodes 1 to N, all voters, empty disks
-//! node ID voters=1,2,3 [term=T] [vote=ID] [log=T,T,...] [snapshot=T/I] [bytes=N]
-//!                                    a node whose disk holds entries of these terms, of at least N bytes
-//! campaign ID, tick ID [COUNT], propose ID PAYLOAD, compact ID INDEX, status ID, log ID
+//! node ID voters=1,2,3 [outgoing=...] [learners=...] [term=T] [vote=ID] [log=T,T,...]
+//!         [snapshot=T/I] [bytes=N] [appends=N] [quiet=TICKS] [lease=true] [doubtful=true]
+//!                                    a node whose disk holds entries of these terms, of at least N
+//!                                    bytes, and that sends so many appends ahead of their answers
+//! campaign ID, stand ID              the second as if all had said that they would vote for it
+//! tick ID [COUNT], propose ID PAYLOAD, read ID, compact ID INDEX, transfer ID TO
+//! change ID voters=... [learners=...]
+//! suspect ID, step-down ID, wake ID
+//! status ID, log ID, progress ID, members ID
 //! ready ID                           takes a Ready: its write is under way, its messages are in the network
 //! persisted ID                       the oldest write under way is durable, and the node knows
 //! deliver ID [from=ID] [first=N], drop ID [from=ID] [first=N]
 //!                                    what the network holds for a node arrives, or is lost
 //! copy ID                            what the network holds for a node will arrive twice
+//! stream ID, stream-again ID, stream-lost ID
+//!                                    the oldest snapshot under way to a node arrives, and may do so
+//!                                    again, or is lost
 //! crash ID [kept=COUNT]              of the writes under way the first COUNT reach the disk
-//! restart ID
+//! restart ID [doubtful=true]
 //! stabilize [ID...]                  all of the above among these nodes, until nothing is left to do
 //! network                            what is under way
 //! ```
@@ -21,14 +30,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use expect_test::expect_file;
 
-use crate::message::{Entry, HardState, Index, NodeId, Term};
-use crate::node::Restored;
+use crate::membership::Membership;
+use crate::message::{Content, Entry, HardState, Index, NodeId, Snapshot, Term};
+use crate::node::{Config, Restored};
 
 use super::cluster::Cluster;
-use super::print;
+use super::{config, ids, print};
 
 /// More rounds than any script needs to come to rest.
 const ROUNDS_MAX: usize = 100;
@@ -157,59 +168,138 @@ impl Interpreter {
     fn run(&mut self, line: &str) {
         let words = Words::of(line);
         match words.plain[0] {
-            "add-nodes" => self.cluster = Cluster::of(words.number(1).expect("a count"), 0),
+            "add-nodes" => self.cluster = Cluster::of(words.number(1).expect("a count")),
             "node" => self.add(&words),
-            "campaign" => self.cluster.node(words.id()).campaign(),
-            "tick" => (0..words.number(2).unwrap_or(1)).for_each(|_| self.tick(words.id())),
-            "propose" => self.propose(words.id(), words.plain[2]),
-            "compact" => {
-                self.cluster.compact(words.id(), Index(words.number(2).expect("an index")))
-            }
             "status" => self.status(words.id()),
             "log" => self.log(words.id()),
+            "progress" => self.progress(words.id()),
+            "members" => {
+                let members = print::membership(self.cluster.node(words.id()).membership());
+                self.say(members);
+            }
             "ready" => self.ready(words.id()),
             "persisted" => self.persisted(words.id()),
             "deliver" => self.deliver(&words, true),
             "drop" => self.deliver(&words, false),
             "copy" => self.copy(words.id()),
+            "stream" => self.stream(words.id(), true, false),
+            "stream-again" => self.stream(words.id(), true, true),
+            "stream-lost" => self.stream(words.id(), false, false),
             "crash" => {
                 self.cluster.crash(words.id(), words.named("kept").unwrap_or(0), None);
             }
-            "restart" => self.cluster.restart(words.id()),
+            "restart" => {
+                let doubtful = words.named("doubtful").unwrap_or(false);
+                self.cluster.restart(words.id(), doubtful);
+            }
             "stabilize" => self.stabilize(&words),
             "network" => {
                 let under_way = self.cluster.network.iter().map(print::message);
                 self.output.extend(under_way);
+            }
+            _ => self.call(&words),
+        }
+    }
+
+    /// Commands that are calls of a node.
+    fn call(&mut self, words: &Words<'_>) {
+        let id = words.id();
+        match words.plain[0] {
+            "campaign" => self.cluster.with(id, |node| node.campaign()),
+            "stand" => self.cluster.with(id, |node| node.stand(false)),
+            "tick" => (0..words.number(2).unwrap_or(1)).for_each(|_| self.tick(id)),
+            "propose" => self.propose(id, words.plain[2]),
+            "read" => drop(self.cluster.read(id)),
+            "change" => self.change(words),
+            "transfer" => self.transfer(id, NodeId(words.number(2).expect("an heir"))),
+            "suspect" => self.cluster.with(id, |node| node.suspect_leader()),
+            "step-down" => self.cluster.with(id, |node| node.step_down()),
+            "wake" => self.cluster.with(id, |node| node.wake()),
+            "compact" => {
+                let index = Index(words.number(2).expect("an index"));
+                self.cluster.checkpoint(id, index);
+                self.cluster.with(id, |node| node.compact(index));
             }
             other => panic!("unknown command {other:?}"),
         }
     }
 
     fn add(&mut self, words: &Words<'_>) {
-        let voters = words.list("voters").into_iter().map(NodeId).collect();
-        let snapshot = words.named.get("snapshot").map_or((Term(0), Index(0)), |word| {
+        let membership = Membership {
+            voters: ids(words.list("voters")),
+            outgoing: ids(words.list("outgoing")),
+            learners: ids(words.list("learners")),
+        };
+        let last = words.named.get("snapshot").map_or((Term(0), Index(0)), |word| {
             let (term, index) = word.split_once('/').expect("term/index");
             (Term(parse(term)), Index(parse(index)))
         });
         let terms = words.list("log").into_iter().map(Term);
         let bytes = words.named("bytes").unwrap_or(0);
-        let entries = terms.zip(snapshot.1.0 + 1..).map(|(term, index)| {
+        let entries = terms.zip(last.1.0 + 1..).map(|(term, index)| {
             let mut payload = format!("{term}.{index}").into_bytes();
             payload.resize(payload.len().max(bytes), b' ');
-            Entry { term, index: Index(index), payload: payload.into() }
+            Entry { term, index: Index(index), content: Content::Command(payload.into()) }
         });
         let term = Term(words.named("term").unwrap_or(0));
-        let hard_state = HardState { term, vote: words.named("vote").map(NodeId) };
-        let restored = Restored { hard_state, snapshot, entries: entries.collect() };
-        self.cluster.add(words.id(), voters, 0, restored);
+        let restored = Restored {
+            hard_state: HardState { term, vote: words.named("vote").map(NodeId) },
+            snapshot: Snapshot { last, membership: Arc::new(membership) },
+            entries: entries.collect(),
+            doubtful: words.named("doubtful").unwrap_or(false),
+        };
+        let usual = config(words.id().0);
+        let config = Config {
+            quiet_ticks: words.named("quiet").unwrap_or(0),
+            inflight_max: words.named("appends").unwrap_or(usual.inflight_max),
+            lease: words.named("lease").unwrap_or(false),
+            ..usual
+        };
+        self.cluster.add(config, restored);
+    }
+
+    fn change(&mut self, words: &Words<'_>) {
+        let (voters, learners) = (ids(words.list("voters")), ids(words.list("learners")));
+        let changed = self.cluster.with(words.id(), |node| node.change(voters, learners));
+        self.say(match changed {
+            Ok(position) => format!("changes {}", print::position(position)),
+            Err(refusal) => refusal.to_string(),
+        });
+    }
+
+    fn transfer(&mut self, id: NodeId, to: NodeId) {
+        if let Err(refusal) = self.cluster.with(id, |node| node.transfer(to)) {
+            self.say(refusal.to_string());
+        }
+    }
+
+    fn progress(&mut self, id: NodeId) {
+        let peers: Vec<_> = self.cluster.node(id).progress().collect();
+        self.output.extend(peers.iter().map(print::progress));
+    }
+
+    fn stream(&mut self, to: NodeId, arrives: bool, again: bool) {
+        let slot = self.cluster.streams.iter().position(|stream| stream.to == to);
+        let slot = slot.expect("a snapshot under way");
+        if again {
+            let copy = self.cluster.streams[slot].clone();
+            self.cluster.streams.push(copy);
+        }
+        let (stream, taken) = self.cluster.end_stream(slot, arrives);
+        let end = match (arrives, taken) {
+            (true, true) => "is taken over",
+            (true, false) => "is of no use",
+            (false, _) => "is lost",
+        };
+        self.say(format!("{}->{to} {} {end}", stream.from, print::snapshot(&stream.snapshot)));
     }
 
     fn tick(&mut self, id: NodeId) {
-        self.cluster.node(id).tick();
+        self.cluster.with(id, |node| node.tick());
     }
 
     fn propose(&mut self, id: NodeId, payload: &str) {
-        let proposed = self.cluster.node(id).propose(payload.as_bytes().into());
+        let proposed = self.cluster.with(id, |node| node.propose(payload.as_bytes().into()));
         self.say(match proposed {
             Ok(position) => format!("proposed {}", print::position(position)),
             Err(refusal) => refusal.to_string(),

@@ -123,7 +123,7 @@ fn serve_configured(
             LogSync::Dsync => SyncStrategy::Dsync,
         },
         segment_bytes: SEGMENT_BYTES,
-        alone: config.cluster.is_alone(),
+        cluster: membership.for_shards(&config),
     };
     let (doors, opened) = doors::of(&config, cores, exposition, membership.links(&config));
     let node = Cores::start(&settings, shards, doors)?;

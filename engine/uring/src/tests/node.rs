@@ -71,7 +71,7 @@ fn settings(data_dir: &Path, shards: u32, cores: Option<usize>) -> Settings {
         placement: Placement::new(16, shards),
         sync: SyncStrategy::Link,
         segment_bytes: SEGMENT_BYTES,
-        alone: true,
+        cluster: Cluster::alone(NodeId(1 << 32)),
     }
 }
 

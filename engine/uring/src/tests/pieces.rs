@@ -14,12 +14,14 @@ use model::command::{Append, Dedupe};
 use model::error::{Code, Refusal};
 use model::ids::{Placement, Seq, SessionId, ShardId};
 use model::limits::{INPUTS_PER_TURN, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD};
+use shard::NodeId;
 use shard::aligned::AlignedBuffer;
+use shard::cluster::Cluster;
 use shard::effect::{BatchNumber, Completion, FileName, Input, SegmentNumber, TailId, Ticket};
 
 use crate::backoff::Backoff;
-use crate::gateway::Homes;
 use crate::hearts::until_slot;
+use crate::hub::Homes;
 use crate::inbox::Inbox;
 use crate::layout::{ShardDir, is_temporary, parse_file, parse_segment};
 use crate::mesh::{Mail, Outbox};
@@ -27,7 +29,7 @@ use crate::pending::{Pending, TailQueue, Waiters};
 use crate::stop::{Readiness, Stopper};
 
 #[derive(Default)]
-struct Count(AtomicU32);
+pub(super) struct Count(AtomicU32);
 
 impl Wake for Count {
     fn wake(self: Arc<Count>) {
@@ -36,13 +38,13 @@ impl Wake for Count {
 }
 
 /// A waker, and how often it was woken.
-fn counted() -> (Waker, Arc<Count>) {
+pub(super) fn counted() -> (Waker, Arc<Count>) {
     let count = Arc::new(Count::default());
     (Waker::from(Arc::clone(&count)), count)
 }
 
 impl Count {
-    fn get(&self) -> u32 {
+    pub(super) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -329,7 +331,8 @@ fn readiness_follows_groups_and_stop() {
 #[test]
 fn every_shard_has_one_core() {
     for (shards, cores) in [(1, 1), (1, 4), (4, 1), (8, 3)] {
-        let homes = Homes { placement: Placement::new(256, shards), cores };
+        let cluster = Cluster::alone(NodeId(1 << 32));
+        let homes = Homes { placement: Placement::new(256, shards), cores, cluster };
         let hosts: Vec<usize> = (0..shards).map(|s| homes.core_of(ShardId(s))).collect();
         assert!(hosts.iter().all(|core| *core < cores));
         let most = (0..cores).map(|c| hosts.iter().filter(|h| **h == c).count()).max().unwrap();

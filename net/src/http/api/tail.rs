@@ -8,14 +8,14 @@ use hyper::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
-use model::api::{TailMessage, TailOpen};
+use model::api::TailOpen;
 use model::error::Code;
 use model::ids::SessionId;
 use model::limits::ANSWER_SECONDS;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::http::api::Visit;
 use crate::http::api::input;
-use crate::http::api::{Visit, unexpected};
 use crate::http::reply::{Body, Reply};
 use crate::problem::Problem;
 use crate::session;
@@ -30,16 +30,10 @@ pub(super) async fn open(
     let params = input::query(request)?;
     let cursor = session::cursor(&params)?;
     let batch_size = session::batch_size(&params)?;
-    let mut tail = visit.shared.gateway.tail(TailOpen { session, cursor });
+    let follow = visit.shared.gateway.follow(TailOpen { session, cursor });
     let deadline = visit.link.now() + Duration::from_secs(ANSWER_SECONDS);
-    let first = visit.link.until(deadline, tail.next()).await.ok_or(Code::RaftTimeout)?;
-    match first {
-        Some(TailMessage::Opened) => {}
-        Some(TailMessage::Refused(refusal)) => return Err(refusal.into()),
-        // The tail of a core that is gone, or of a group that has no leader.
-        None | Some(TailMessage::Elsewhere { .. }) => return Err(Code::RaftUnavailable.into()),
-        Some(TailMessage::Events { .. } | TailMessage::Closed(_)) => return Err(unexpected()),
-    }
+    let followed = visit.link.until(deadline, follow).await.ok_or(Code::RaftTimeout)?;
+    let tail = followed.map_err(Box::new)?;
     visit.shared.meters.tail_opened(cursor.0 == 0);
     *visit.tail.borrow_mut() = Some(Opened { tail, batch_size });
     let mut reply = Response::new(Body::default());

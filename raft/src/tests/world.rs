@@ -1,0 +1,452 @@
+//! A world in which things happen by chance: which, how often, and to whom is drawn from a seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::membership::Membership;
+use crate::message::{Body, Content, Index, NodeId};
+use crate::node::{Config, Node, Restored};
+use crate::status::{Role, Status};
+
+use super::cluster::Cluster;
+use super::{config, ids, voters};
+
+/// How many entries wait for a quorum at most.
+const WAITING_MAX: u64 = 64;
+/// The network forgets what is beyond this.
+const MESSAGES_MAX: usize = 300;
+const STREAMS_MAX: usize = 6;
+
+/// splitmix64.
+#[derive(Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let drawn = (mixed ^ (mixed >> 31)) % end as u64;
+        usize::try_from(drawn).expect("below a usize")
+    }
+
+    pub(super) fn percent(&mut self, chance: usize) -> bool {
+        self.below(100) < chance
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// How often the hard things happened: a test that never meets them proves nothing.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Reached(pub(super) BTreeMap<&'static str, u64>);
+
+impl Reached {
+    fn count(&mut self, name: &'static str, times: usize) {
+        *self.0.entry(name).or_default() += times as u64;
+    }
+}
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Deliver,
+    Tick,
+    TakeReady,
+    ReachDisk,
+    Report,
+    Propose,
+    Read,
+    Checkpoint,
+    Compact,
+    Stream,
+    Campaign,
+    Suspect,
+    StepDown,
+    Transfer,
+    Change,
+    Wake,
+    CutOrHeal,
+    Crash,
+    Restart,
+    RestartInDoubt,
+    LoseForEver,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) dice: Dice,
+    pub(super) cluster: Cluster,
+    pub(super) ids: Vec<NodeId>,
+    /// How often each act happens in this run, in relation to the others.
+    weights: Vec<(Act, usize)>,
+    /// How many of a hundred messages are lost, and how many come twice.
+    loss: usize,
+    doubling: usize,
+    /// Whose disk takes twenty times as long.
+    slow: Option<NodeId>,
+    /// Links that lose everything, one direction each.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes that are gone for ever.
+    pub(super) gone: BTreeSet<NodeId>,
+    /// The node that asks in doubt: nothing else goes wrong until it has been answered.
+    doubtful: Option<NodeId>,
+    /// The fewest voters the group is changed to.
+    voters_min: usize,
+    pub(super) lease: bool,
+    pub(super) quiet_ticks: u32,
+    proposed: u32,
+    reached: Reached,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> World {
+        World::with(seed, |_| {})
+    }
+
+    /// With something else about every node's configuration.
+    pub(super) fn with(seed: u64, adjust: impl Fn(&mut Config)) -> World {
+        let mut dice = Dice(seed);
+        let count = dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]);
+        let changes = dice.percent(50);
+        let loses = changes && 3 <= count && dice.percent(40);
+        let lease = dice.percent(20);
+        let quiet_ticks = dice.one_of(&[0, 0, 5, 20]);
+        let (append_bytes_max, inflight_max) =
+            (dice.one_of(&[1, 200, 1 << 20]), dice.one_of(&[1, 2, 16]));
+        let weights = draw_weights(&mut dice, changes, loses, lease);
+        let (loss, doubling) = (dice.one_of(&[0, 5, 30]), dice.one_of(&[0, 10, 50]));
+        let spare = if changes { 3 } else { 0 };
+        let ids = ids(1..=count + spare);
+        let slow = ids.get(dice.one_of(&[0, 1, 9])).copied();
+        let mut world = World {
+            cluster: Cluster::default(),
+            weights,
+            loss,
+            doubling,
+            slow,
+            cut: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            doubtful: None,
+            voters_min: if loses { 3 } else { 1 },
+            lease,
+            quiet_ticks,
+            proposed: 0,
+            reached: Reached::default(),
+            dice,
+            ids,
+        };
+        for id in world.ids.clone() {
+            let mut config =
+                Config { quiet_ticks, seed, inflight_max, append_bytes_max, lease, ..config(id.0) };
+            adjust(&mut config);
+            let members =
+                if id.0 <= count { voters(count) } else { Arc::new(Membership::default()) };
+            world.cluster.add(config, Restored::fresh(members));
+        }
+        world
+    }
+
+    pub(super) fn reached(&self) -> Reached {
+        let mut reached = self.reached.clone();
+        let oracle = &self.cluster.oracle;
+        reached.count("entries committed", usize::try_from(oracle.committed().0).expect("few"));
+        reached.count("terms led", oracle.terms_led());
+        reached.count("reads answered", oracle.reached.reads);
+        reached.count("reads in vain", oracle.reached.reads_in_vain);
+        reached.count("memberships committed", oracle.reached.memberships);
+        reached
+    }
+
+    /// Something happens to somebody.
+    pub(super) fn act(&mut self) {
+        let act = self.draw();
+        if self.cluster.members.values().all(|member| member.node.is_none()) && act != Act::Restart
+        {
+            return;
+        }
+        let Some(id) = self.someone(act) else { return };
+        match act {
+            Act::Deliver => self.deliver(),
+            Act::Tick => self.tick(id),
+            Act::TakeReady => self.take_ready(id),
+            Act::ReachDisk if self.slow == Some(id) && self.dice.percent(95) => {}
+            Act::ReachDisk => drop(self.cluster.reach_disk(id)),
+            Act::Report => self.report(id),
+            Act::Propose => self.propose(id),
+            Act::Read => drop(self.cluster.read(id)),
+            Act::Checkpoint => {
+                let new = self.cluster.checkpoint(id, Index(u64::MAX));
+                self.reached.count("checkpoints", usize::from(new));
+            }
+            Act::Compact => self.compact(id),
+            Act::Stream => self.stream(),
+            Act::Campaign => self.cluster.with(id, |node| node.campaign()),
+            Act::Suspect => self.cluster.with(id, |node| node.suspect_leader()),
+            Act::StepDown => self.cluster.with(id, |node| node.step_down()),
+            Act::Transfer => self.transfer(id),
+            Act::Change => self.change(id),
+            Act::Wake => self.cluster.with(id, Node::wake),
+            Act::CutOrHeal => self.cut_or_heal(id),
+            Act::Crash => self.crash(id),
+            Act::Restart => self.cluster.restart(id, self.dice.percent(10)),
+            Act::RestartInDoubt => self.restart_in_doubt(id),
+            Act::LoseForEver => self.lose_for_ever(id),
+        }
+        self.end_doubt();
+    }
+
+    /// A node that an act can happen to.
+    fn someone(&mut self, act: Act) -> Option<NodeId> {
+        let start = self.dice.below(self.ids.len());
+        let turned = self.ids[start..].iter().chain(&self.ids[..start]);
+        let can = |id: &&NodeId| {
+            let member = &self.cluster.members[*id];
+            match (act, &member.node) {
+                (Act::Restart | Act::RestartInDoubt, node) => {
+                    node.is_none() && !self.gone.contains(*id)
+                }
+                (_, None) => false,
+                (Act::TakeReady, Some(node)) => node.has_ready(),
+                (Act::ReachDisk, Some(_)) => !member.writes.is_empty(),
+                (Act::Report, Some(_)) => !member.unreported.is_empty(),
+                (Act::Propose, Some(node)) => has_room(&node.status()),
+                (Act::Change | Act::Transfer | Act::StepDown, Some(node)) => {
+                    node.status().role.leads()
+                }
+                (_, Some(_)) => true,
+            }
+        };
+        turned.copied().find(|id| can(&id))
+    }
+
+    fn draw(&mut self) -> Act {
+        let all = self.weights.iter().map(|(_, weight)| weight).sum();
+        let mut drawn = self.dice.below(all);
+        for (act, weight) in &self.weights {
+            match drawn.checked_sub(*weight) {
+                Some(rest) => drawn = rest,
+                None => return *act,
+            }
+        }
+        unreachable!("drawn below the sum of all weights")
+    }
+
+    fn deliver(&mut self) {
+        let under_way = self.cluster.network.len();
+        if under_way == 0 {
+            return;
+        }
+        // Mostly in order, sometimes not.
+        let slot = if self.dice.percent(80) { 0 } else { self.dice.below(under_way) };
+        let message = &self.cluster.network[slot];
+        let is_cut = self.cut.contains(&(message.from, message.to));
+        let lost = is_cut || self.dice.percent(self.loss) || MESSAGES_MAX < under_way;
+        if lost && self.doubtful.is_none() {
+            self.cluster.network.remove(slot);
+            return;
+        }
+        if self.dice.percent(self.doubling) {
+            let copy = message.clone();
+            self.cluster.network.push(copy);
+        }
+        let message = self.cluster.deliver(slot);
+        match message.body {
+            Body::Rest { .. } => self.reached.count("rests", 1),
+            Body::TimeoutNow => self.reached.count("orders to stand", 1),
+            Body::DoubtReply { .. } => self.reached.count("answers in doubt", 1),
+            _ => {}
+        }
+    }
+
+    /// Clocks differ at will, unless a lease counts on them.
+    fn tick(&mut self, id: NodeId) {
+        let together = if self.lease { self.ids.clone() } else { vec![id] };
+        for id in together {
+            if self.cluster.is_up(id) && self.doubtful != Some(id) {
+                self.cluster.with(id, Node::tick);
+            }
+        }
+    }
+
+    pub(super) fn take_ready(&mut self, id: NodeId) {
+        let submitted = self.cluster.node(id).log.submitted();
+        let disk_last = self.cluster.disk_last(id).1;
+        let ready = self.cluster.take_ready(id);
+        if let Some(first) = ready.entries.first() {
+            let replaced = first.index <= disk_last && submitted <= disk_last;
+            self.reached.count("entries replaced", usize::from(replaced));
+        }
+        if let Some(applied) = ready.committed.last() {
+            let durable = self.cluster.node(id).log.durable();
+            let early = durable < applied.index;
+            self.reached.count("applied before durable", usize::from(early));
+        }
+        self.reached.count("logs restarted", usize::from(ready.snapshot.is_some()));
+    }
+
+    fn report(&mut self, id: NodeId) {
+        let term = self.cluster.node(id).term();
+        if let Some(receipt) = self.cluster.report(id) {
+            self.reached.count("stale receipts", usize::from(receipt.term < term));
+        }
+    }
+
+    pub(super) fn propose(&mut self, id: NodeId) {
+        self.proposed += 1;
+        let payload = self.proposed.to_string().into_bytes().into();
+        // A refusal is as good as any other outcome.
+        let _ = self.cluster.with(id, |node| node.propose(payload));
+    }
+
+    /// Applied entries leave memory, with or without a checkpoint on disk.
+    fn compact(&mut self, id: NodeId) {
+        let applied = self.cluster.node(id).log.applied().0;
+        let index = Index(applied.saturating_sub(self.dice.below(4) as u64));
+        self.cluster.with(id, |node| node.compact(index));
+    }
+
+    /// A snapshot arrives, perhaps not for the last time, or is lost.
+    fn stream(&mut self) {
+        let under_way = self.cluster.streams.len();
+        if under_way == 0 {
+            return;
+        }
+        let slot = self.dice.below(under_way);
+        if self.dice.percent(30) && under_way < STREAMS_MAX {
+            let copy = self.cluster.streams[slot].clone();
+            self.cluster.streams.push(copy);
+        }
+        let arrives = self.dice.percent(70);
+        let (_, taken) = self.cluster.end_stream(slot, arrives);
+        self.reached.count("snapshots taken over", usize::from(taken));
+        self.reached.count("snapshots of no use", usize::from(arrives && !taken));
+    }
+
+    fn transfer(&mut self, id: NodeId) {
+        let to = self.dice.one_of(&self.ids);
+        let begun = self.cluster.with(id, |node| node.transfer(to)).is_ok();
+        self.reached.count("transfers", usize::from(begun));
+    }
+
+    fn change(&mut self, id: NodeId) {
+        let alive: Vec<NodeId> =
+            self.ids.iter().copied().filter(|id| !self.gone.contains(id)).collect();
+        let (mut voters, mut learners) = (Vec::new(), Vec::new());
+        for member in alive {
+            match self.dice.below(5) {
+                0..3 => voters.push(member),
+                3 => learners.push(member),
+                _ => {}
+            }
+        }
+        if voters.len() < self.voters_min {
+            return;
+        }
+        let begun = self.cluster.with(id, |node| node.change(voters, learners)).is_ok();
+        self.reached.count("changes begun", usize::from(begun));
+    }
+
+    fn cut_or_heal(&mut self, id: NodeId) {
+        if self.dice.percent(40) {
+            self.cut.clear();
+            return;
+        }
+        let other = self.dice.one_of(&self.ids);
+        self.cut.insert((id, other));
+        if self.dice.percent(50) {
+            self.cut.insert((other, id));
+        }
+    }
+
+    fn crash(&mut self, id: NodeId) {
+        if self.doubtful.is_none() {
+            let kept = self.dice.below(3);
+            let torn = self.dice.one_of(&[None, Some(0), Some(1)]);
+            let lost = self.cluster.crash(id, kept, torn);
+            self.reached.count("writes lost", lost);
+        }
+    }
+
+    /// The disk of a node has lost what was acknowledged last. That is made good if all others can be
+    /// asked, and nothing else goes wrong in the meantime.
+    fn restart_in_doubt(&mut self, id: NodeId) {
+        let all_up = self.ids.iter().all(|other| *other == id || self.cluster.is_up(*other));
+        // What one node alone had, nobody can make good.
+        let decides = |members: &Membership| members.voters == [id] || members.outgoing == [id];
+        let alone = self.memberships().any(decides);
+        if all_up && !alone && self.doubtful.is_none() && self.cluster.lose_newest(id) {
+            self.cluster.restart(id, true);
+            self.doubtful = Some(id);
+            self.reached.count("acknowledged writes lost", 1);
+        }
+    }
+
+    /// The doubt counts as over for this world when the node has heard all others.
+    fn end_doubt(&mut self) {
+        let Some(id) = self.doubtful else { return };
+        let node = self.cluster.node(id);
+        if node.doubt.as_ref().is_none_or(|doubt| doubt.is_settled()) {
+            self.doubtful = None;
+        }
+    }
+
+    /// A node never comes back, if the group can do without it.
+    fn lose_for_ever(&mut self, id: NodeId) {
+        let is_needed =
+            self.memberships().any(|members| self.gone.iter().any(|id| members.is_voter(*id)));
+        if self.doubtful.is_none() && !is_needed {
+            self.cluster.crash(id, 0, None);
+            self.gone.insert(id);
+            self.reached.count("nodes gone for ever", 1);
+        }
+    }
+
+    /// All that any node or disk knows of.
+    fn memberships(&self) -> impl Iterator<Item = &Membership> {
+        self.cluster.members.values().flat_map(|member| {
+            let named = member.disk.entries.iter().filter_map(|entry| match &entry.content {
+                Content::Membership(membership) => Some(membership),
+                Content::Begin | Content::Command(_) => None,
+            });
+            let running = member.node.iter().map(Node::membership);
+            named.chain(running).chain([&member.disk.snapshot.membership]).map(|known| &**known)
+        })
+    }
+}
+
+fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec<(Act, usize)> {
+    let mut one_of = |choices: [usize; 3]| dice.one_of(&choices);
+    let only = |wanted: bool, weight: usize| if wanted { weight } else { 0 };
+    vec![
+        (Act::Deliver, one_of([100, 200, 400])),
+        (Act::Tick, if lease { one_of([5, 15, 30]) } else { one_of([10, 40, 100]) }),
+        (Act::TakeReady, 200),
+        (Act::ReachDisk, one_of([50, 100, 200])),
+        (Act::Report, 100),
+        (Act::Propose, one_of([2, 40, 80])),
+        (Act::Read, one_of([0, 5, 20])),
+        (Act::Checkpoint, one_of([0, 2, 10])),
+        (Act::Compact, one_of([0, 2, 10])),
+        (Act::Stream, one_of([1, 5, 30])),
+        (Act::Campaign, one_of([0, 2, 10])),
+        (Act::Suspect, one_of([0, 2, 10])),
+        (Act::StepDown, one_of([0, 0, 2])),
+        (Act::Transfer, one_of([0, 2, 10])),
+        (Act::Change, only(changes, one_of([1, 5, 20]))),
+        (Act::Wake, one_of([0, 2, 5])),
+        (Act::CutOrHeal, one_of([0, 1, 5])),
+        (Act::Crash, one_of([0, 2, 10])),
+        (Act::Restart, 20),
+        (Act::RestartInDoubt, one_of([0, 5, 20])),
+        (Act::LoseForEver, only(loses, 1)),
+    ]
+}
+
+/// Whether a leader may be given more: whoever admits proposals lets only so many wait.
+fn has_room(status: &Status) -> bool {
+    status.role == Role::Leader && status.last.0 < status.committed.0 + WAITING_MAX
+}
