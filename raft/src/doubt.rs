@@ -3,16 +3,21 @@
 //! for, or win with, a log that lacks it, or vote a second time in a term. So it first asks the others
 //! what they have and what they remember of it, and neither votes nor stands until
 //!
-//! - all others have answered, or two election timeouts have passed; and
-//! - nobody remembers more of it than it has, or a leader has brought its log up to what is committed.
+//! - all others have answered; or
+//! - two election timeouts have passed, and nobody remembers more of it than somebody holds, or a leader
+//!   has brought its log up to what is committed.
 //!
 //! It never votes in the term it has come to by then: it may have done so before. And from then on it
 //! votes for nobody whose log ends before the longest it has heard of, and does not stand while its own
-//! does: what it lost may be there. All together is safe when all others have answered, and blocks
-//! nobody: whoever has that longest log can be elected.
+//! does: what it lost may be there. All together is safe when all others have answered and nothing else
+//! is lost in the meantime. Whoever has that longest log can be elected; if it does not turn up, because
+//! it was lost with its holder, the node asks anew after some election timeouts.
 
 use crate::message::{Body, Index, NodeId, Term};
 use crate::node::{Node, State};
+
+/// After so many election timeouts without the longest log heard of, what was heard counts no more.
+const ASK_ANEW_TIMEOUTS: u32 = 6;
 
 /// The doubt of a node about itself.
 #[derive(Debug, Default)]
@@ -61,7 +66,10 @@ impl Node {
     pub(crate) fn tick_doubt(&mut self) {
         let Some(doubt) = &mut self.doubt else { return };
         doubt.ticks = doubt.ticks.saturating_add(1);
-        if !doubt.settled && doubt.ticks.is_multiple_of(self.heartbeat_ticks.max(2)) {
+        if doubt.settled && ASK_ANEW_TIMEOUTS * self.election_ticks <= doubt.ticks {
+            **doubt = Doubt::default();
+        }
+        if !doubt.settled && doubt.ticks.is_multiple_of(self.heartbeat_ticks) {
             self.ask_in_doubt();
         }
         self.dispel_doubt();
@@ -111,7 +119,8 @@ impl Node {
             let all_answered = others.all(|id| doubt.answered.contains(&id));
             let waited = 2 * self.election_ticks <= doubt.ticks;
             let mended = doubt.mended_at.is_some_and(|at| at <= durable);
-            doubt.settled = (all_answered || waited) && (doubt.remembered <= last.1 || mended);
+            let is_held = doubt.remembered <= last.1.max(doubt.longest.1);
+            doubt.settled = all_answered || (waited && (is_held || mended));
             if doubt.settled {
                 // A vote for nobody else: nobody else gets it.
                 let vote = &mut self.hard.accepted.vote;

@@ -129,11 +129,10 @@ impl Node {
         }
     }
 
-    /// Whether this node may stand for election.
+    /// Whether this node may stand for election. One that a change removes does so until it knows that
+    /// the change is committed: it may be the only one whose log is long enough (thesis, 4.2.2).
     fn is_eligible(&self) -> bool {
-        self.log.membership().is_voter(self.id)
-            && self.trusts(self.log.last())
-            && self.restoring.is_none()
+        self.log.may_elect(self.id) && self.trusts(self.log.last()) && self.restoring.is_none()
     }
 
     /// The time is up: asks whether a quorum would vote for this node, which disturbs nobody. It forgets

@@ -251,7 +251,12 @@ impl Node {
         hint: (Term, Index),
         round: u64,
     ) {
-        let agreed = self.log.last_agreeable(hint).1.min(hint.1);
+        let floor = self.log.floor();
+        let agreed = match self.log.last_agreeable(hint).1.min(hint.1) {
+            // What it holds at our floor is older than that: it lacks what has left memory.
+            agreed if agreed == floor.1 && hint.0 < floor.0 => Index(agreed.0.saturating_sub(1)),
+            agreed => agreed,
+        };
         let State::Leader(leadership) = &mut self.state else {
             return;
         };

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::membership::{Members, Membership};
-use crate::message::{Content, Entry, Index, Snapshot, Term};
+use crate::message::{Content, Entry, Index, NodeId, Snapshot, Term};
 
 /// Room for this many entries is never given back.
 const CAPACITY_KEPT: usize = 16;
@@ -60,6 +60,12 @@ impl Log {
     /// The members that count: those named last, committed or not.
     pub(crate) fn membership(&self) -> &Arc<Membership> {
         self.members.current()
+    }
+
+    /// Whether a node has a vote, or had one that is not known to be taken from it: what takes it may
+    /// yet be replaced, or need that node to be committed.
+    pub(crate) fn may_elect(&self, id: NodeId) -> bool {
+        self.members.any_since(self.committed, id)
     }
 
     /// Where those were named.
@@ -279,6 +285,12 @@ impl Log {
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.entries.capacity()
+    }
+
+    /// Entries that were handed out for writing and are not applied.
+    pub(crate) fn unapplied(&self) -> Vec<Entry> {
+        let after = self.applied.min(self.submitted);
+        self.range(after, self.submitted)
     }
 
     /// Entries `(after, last]`.

@@ -105,6 +105,14 @@ impl Members {
         self.along.back().expect("there is one at the floor")
     }
 
+    /// Whether a node has a vote in the one as of `index` or in any after it.
+    pub(crate) fn any_since(&self, index: Index, id: NodeId) -> bool {
+        let mut newest_first = self.along.iter().rev();
+        let beneath = newest_first.position(|(since, _)| *since <= index);
+        let open = beneath.map_or(self.along.len(), |slot| slot + 1);
+        self.along.iter().rev().take(open).any(|(_, membership)| membership.is_voter(id))
+    }
+
     /// The one as of an index that is not below the floor.
     pub(crate) fn at(&self, index: Index) -> &Arc<Membership> {
         let mut newest_first = self.along.iter().rev();

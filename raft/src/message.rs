@@ -116,7 +116,7 @@ pub struct Message {
     pub from: NodeId,
     /// The receiver.
     pub to: NodeId,
-    /// The sender's term, but for pre-votes.
+    /// The sender's term, but for pre-votes. A question in doubt carries it, but nobody enters it.
     pub term: Term,
     /// What it says.
     pub body: Body,

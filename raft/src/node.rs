@@ -52,7 +52,7 @@ pub struct Restored {
     /// The log from there on, without a hole.
     pub entries: Vec<Entry>,
     /// Whether the end of the log may be missing: something was being written when the node stopped and
-    /// cannot be read. Then it asks the others before it votes.
+    /// cannot be read, or the node was in doubt when it stopped. Then it asks the others before it votes.
     pub doubtful: bool,
 }
 
@@ -226,6 +226,8 @@ impl Node {
         match message.body {
             Body::PreVoteRequest { last } => self.on_pre_vote_request(&message, last),
             Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
+            // Who asks about itself unseats nobody, whatever its term.
+            Body::Doubt { .. } => self.on_doubt(message.from),
             _ => self.step_in_term(message),
         }
         self.check();
@@ -279,6 +281,12 @@ impl Node {
         true
     }
 
+    /// Entries that were handed out for writing and are not applied, in order: what the disk must not
+    /// lose. For drivers that write them once more so that an old part of their log can go.
+    pub fn unapplied(&self) -> Vec<Entry> {
+        self.log.unapplied()
+    }
+
     /// Begins to count time again, after it stood still for want of anything to do.
     pub fn wake(&mut self) {
         if std::mem::replace(&mut self.quiet, false)
@@ -291,6 +299,12 @@ impl Node {
     /// Whether time stands still.
     pub fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Whether this node may still lack what it once acknowledged. If it stops now, it comes back in
+    /// doubt ([`Restored::doubtful`]), whatever its log then looks like.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubt.is_some()
     }
 
     /// Term and vote as they are now; what a checkpoint keeps of the log's hard states.
@@ -353,7 +367,7 @@ impl Node {
             Body::AppendAccepted { matched, .. } => {
                 message.term == self.term() && matched == self.log.last().1
             }
-            Body::PreVoteRequest { .. } => !self.log.membership().is_member(message.from),
+            Body::PreVoteRequest { .. } | Body::Doubt { .. } => !self.log.membership().is_member(message.from),
             _ => false,
         }
     }
@@ -408,9 +422,8 @@ impl Node {
             Body::ReadRequest { context } => self.on_read_request(from, context),
             Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
             Body::TimeoutNow => self.on_timeout_now(from),
-            Body::Doubt { .. } => self.on_doubt(from),
             Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
-            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } => {}
+            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } | Body::Doubt { .. } => {}
         }
     }
 
@@ -424,11 +437,11 @@ impl Node {
                 self.send(from, Body::ReadReply { context, index: None });
             }
             // What a node remembers is not of any term; it must not be kept from a node behind.
-            Body::Doubt { .. } => self.on_doubt(from),
             Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
             Body::Rest { last } => self.reject(from, last, 0),
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
+            | Body::Doubt { .. }
             | Body::VoteReply { .. }
             | Body::AppendAccepted { .. }
             | Body::AppendRejected { .. }

@@ -3,10 +3,11 @@
 use model::api::Reply;
 use model::command::{ArchivedCommand, decode};
 use model::error::Refusal;
-use model::ids::Now;
+use model::ids::{GroupId, Now};
 use model::limits::LOG_KEPT_WHILE_SENDING;
 use raft::{Content, Entry, Message, Ready, Role, Snapshot};
 
+use crate::effect::BatchNumber;
 use crate::group::UNKNOWN;
 use crate::machine::Outcome;
 use crate::membership::{put_membership, snapshot_record};
@@ -86,10 +87,10 @@ impl Shard {
         snapshot: Option<&Snapshot>,
         entries: &[Entry],
         receipt: Option<&raft::Receipt>,
-    ) -> Option<crate::effect::BatchNumber> {
+    ) -> Option<BatchNumber> {
         let id = self.groups[slot].id;
         let mut batch = None;
-        let mut before: Option<(crate::effect::BatchNumber, &Entry)> = None;
+        let mut before: Option<(BatchNumber, &Entry)> = None;
         if let Some(state) = hard_state {
             let vote = state.vote.map(|node| node.0);
             batch = Some(self.wal.accept_hard_state(id, state.term.0, vote));
@@ -100,19 +101,8 @@ impl Shard {
             let kind = RecordKind::Snapshot { term: term.0, index: index.0, payload: &payload };
             batch = Some(self.wal.accept(id, kind));
         }
-        let mut members = Vec::new();
         for entry in entries {
-            let (term, index) = (entry.term.0, entry.index.0);
-            let kind = match &entry.content {
-                Content::Begin => RecordKind::Entry { term, index, payload: &[] },
-                Content::Command(payload) => RecordKind::Entry { term, index, payload },
-                Content::Membership(membership) => {
-                    members.clear();
-                    put_membership(&mut members, membership);
-                    RecordKind::Membership { term, index, payload: &members }
-                }
-            };
-            let into = self.wal.accept(id, kind);
+            let into = self.accept_entry(id, entry);
             if let (Some((full, last)), Some(receipt)) = (before, receipt)
                 && full < into
             {
@@ -123,6 +113,21 @@ impl Shard {
             batch = Some(into);
         }
         batch
+    }
+
+    /// Hands one entry to the log.
+    pub(crate) fn accept_entry(&mut self, group: GroupId, entry: &Entry) -> BatchNumber {
+        let (term, index) = (entry.term.0, entry.index.0);
+        let mut members = Vec::new();
+        let kind = match &entry.content {
+            Content::Begin => RecordKind::Entry { term, index, payload: &[] },
+            Content::Command(payload) => RecordKind::Entry { term, index, payload },
+            Content::Membership(membership) => {
+                put_membership(&mut members, membership);
+                RecordKind::Membership { term, index, payload: &members }
+            }
+        };
+        self.wal.accept(group, kind)
     }
 
     fn apply(&mut self, slot: usize, committed: &[Entry]) {

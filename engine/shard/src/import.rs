@@ -8,6 +8,8 @@
 //!    before, the node acknowledges. A crash before it leaves files nobody names; after it, the log
 //!    leads to the file until a checkpoint covers it.
 
+use std::collections::BTreeSet;
+
 use model::ids::{GroupId, Now, Seq, SessionId};
 use model::limits::{SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS};
 use raft::{Index, NodeId, Snapshot};
@@ -172,12 +174,15 @@ impl Import {
             vote: None,
             membership: std::sync::Arc::clone(&self.head.membership),
         };
+        // Also those an earlier snapshot brought: no checkpoint may have named them yet.
+        let extents = self.sessions.iter().flat_map(|(_, session)| &session.extents);
+        let chunks: BTreeSet<u64> = extents.map(|extent| extent.chunk).collect();
         Head {
             number: self.file,
             floor: LogFloor::first(),
             groups: vec![mark],
             newest_chunk: None,
-            chunks: if self.entries.is_empty() { Vec::new() } else { vec![self.file] },
+            chunks: chunks.into_iter().collect(),
         }
     }
 }

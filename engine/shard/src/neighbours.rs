@@ -178,6 +178,7 @@ impl Shard {
     pub(crate) fn tick(&mut self, now: Now) {
         self.tails.close_stalled(now.monotonic, &mut self.machine);
         self.not_ready = self.count_not_ready();
+        self.look_at_log(now);
         let timing = self.options.cluster.timing;
         if self.neighbours.tick_at == 0 {
             self.neighbours.tick_at = now.monotonic + timing.tick_micros;

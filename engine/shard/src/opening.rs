@@ -20,7 +20,7 @@ use crate::machine::Machine;
 use crate::membership::{read_membership, read_snapshot_record};
 use crate::sessions::Slot;
 use crate::shard::{Options, Shard};
-use crate::wal::{LogFloor, Record, RecordKind, Recovered, Wal};
+use crate::wal::{self, LogFloor, Record, RecordKind, Recovered, Wal};
 
 /// A shard that is being rebuilt.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Opening {
         let log = log.ok_or_else(|| format!("log holds a record of foreign group {}", group.0))?;
         match record.kind {
             RecordKind::HardState { term, vote } => {
-                log.hard_state = HardState { term: Term(term), vote: vote.map(NodeId) };
+                log.promised(HardState { term: Term(term), vote: vote.map(NodeId) });
                 Ok(())
             }
             RecordKind::Entry { term, index, payload: [] } => {
@@ -193,7 +193,7 @@ impl Opening {
     ///
     /// # Panics
     /// If a snapshot was not loaded.
-    pub fn finish(self, recovered: Recovered) -> Shard {
+    pub fn finish(self, mut recovered: Recovered) -> Shard {
         let identity = self.options.identity();
         // What was being written when the node stopped cannot be told from what had been acknowledged.
         let doubtful = recovered.cut.is_some();
@@ -202,6 +202,11 @@ impl Opening {
         for (id, log) in self.groups {
             if let Some(file) = log.snapshot {
                 snapshot_files.insert(file, (id, log.floor.1.0));
+            }
+            let HardState { term, vote } = log.hard_state;
+            let vote = vote.map(|node| node.0);
+            if term != Term(0) {
+                recovered.hard_states.insert(id, wal::HardState { term: term.0, vote });
             }
             groups.push(open_group(&self.options, id, log, doubtful));
         }
@@ -240,6 +245,17 @@ fn open_group(options: &Options, id: GroupId, log: GroupLog, doubtful: bool) -> 
 }
 
 impl GroupLog {
+    /// A hard state was written. The checkpoint's may be newer than what the log has: it holds what was
+    /// accepted, and is published without waiting for the log.
+    fn promised(&mut self, hard_state: HardState) {
+        let known = self.hard_state;
+        let is_newer =
+            known.term < hard_state.term || (known.term == hard_state.term && known.vote.is_none());
+        if is_newer {
+            self.hard_state = hard_state;
+        }
+    }
+
     fn entry(&mut self, term: Term, index: Index, content: Content) -> Result<(), String> {
         if index <= self.floor.1 {
             return Ok(());
@@ -249,6 +265,11 @@ impl GroupLog {
         if self.entries.len() < place {
             let last = first + self.entries.len() as u64 - 1;
             return Err(format!("log jumps from index {last} to {}", index.0));
+        }
+        // Written once more, so that an old segment could go: it is the same entry, and what follows it
+        // still does.
+        if self.entries.get(place).is_some_and(|known| known.term == term) {
+            return Ok(());
         }
         // A later leader replaced what an earlier one had written from here on.
         self.entries.truncate(place);

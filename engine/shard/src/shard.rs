@@ -16,7 +16,7 @@ use rkyv::util::AlignedVec;
 
 use crate::checkpoint::put_session;
 use crate::cluster::Cluster;
-use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, Ticket};
+use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, SegmentNumber, Ticket};
 use crate::export::Exports;
 use crate::flush::Flush;
 use crate::group::Group;
@@ -98,6 +98,15 @@ pub struct Shard {
     pub(crate) more_work: bool,
     /// Whether a flush would find anything new.
     pub(crate) changed_since_flush: bool,
+    /// Whether the log is long and a flush would let a part of it go.
+    pub(crate) flush_due: bool,
+    /// The segment the log was in when it was last looked at for that.
+    pub(crate) looked_at: Option<SegmentNumber>,
+    /// Since when entries that are not applied keep the oldest segment.
+    pub(crate) pinned_since: Option<u64>,
+    /// Groups whose entries are being written once more: the batch that ends it, and the segment it
+    /// began in.
+    pub(crate) rewriting: Vec<(GroupId, BatchNumber, SegmentNumber)>,
     pub(crate) scratch: AlignedVec,
     pub(crate) facts: Facts,
     /// Groups that cannot commit or are behind, as of the last look.
@@ -149,6 +158,10 @@ impl Shard {
             flush_retry_at: None,
             more_work: false,
             changed_since_flush: false,
+            flush_due: false,
+            looked_at: None,
+            pinned_since: None,
+            rewriting: Vec::new(),
             scratch: AlignedVec::new(),
             facts: Facts::default(),
             not_ready,

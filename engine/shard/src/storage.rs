@@ -1,9 +1,9 @@
 //! The log's turn, what the disk has done, and when memory moves to files.
 
-use model::ids::Now;
+use model::ids::{GroupId, Now};
 use model::limits::SEGMENTS_PER_CHECKPOINT;
 
-use crate::effect::{Completion, DiskOp, NoSpace};
+use crate::effect::{BatchNumber, Completion, DiskOp, NoSpace};
 use crate::flush::{Progress, covered};
 use crate::group::Group;
 use crate::reads::Purpose;
@@ -14,11 +14,16 @@ const MARK_AFTER_MICROS: u64 = 100_000;
 /// Monotonic microseconds between tries when the disk has no room.
 const SPACE_RETRY_MICROS: u64 = 500_000;
 
+/// Monotonic microseconds for which entries may keep an old segment before they are written once more:
+/// most of the time they are applied within an election.
+const REWRITE_AFTER_MICROS: u64 = 3_000_000;
+
 impl Shard {
     pub(crate) fn completed(&mut self, completion: Completion, now: Now) {
         match completion {
             Completion::LogDurable { batch, buffer } => {
                 self.wal.durable(batch, buffer);
+                self.note_rewritten(batch);
                 self.log_active_at = now.monotonic;
                 while let Some(parked) = self.parked.pop_front_if(|parked| parked.batch <= batch) {
                     self.groups[parked.slot].node.persisted(parked.receipt);
@@ -80,12 +85,17 @@ impl Shard {
     }
 
     pub(crate) fn work_on_flush(&mut self, now: Now) {
+        if self.looked_at != self.wal.current_segment() {
+            self.looked_at = self.wal.current_segment();
+            self.look_at_log(now);
+        }
         let retry = self.flush_retry_at.is_none_or(|at| at <= now.monotonic);
         if !self.flush.is_running() && self.wants_flush() && retry {
             let marks: Vec<_> = self.groups.iter().map(Group::mark).collect();
             let floor = self.wal.floor_after(|group| covered(&marks, group));
             self.flush.begin(&mut self.machine, floor, marks);
             self.changed_since_flush = false;
+            self.flush_due = false;
         }
         let progress = self.flush.work(&mut self.machine, &mut self.ops);
         self.more_work |= progress == Progress::More;
@@ -93,9 +103,57 @@ impl Shard {
     }
 
     fn wants_flush(&self) -> bool {
-        self.changed_since_flush
-            && (SEGMENTS_PER_CHECKPOINT <= self.wal.segments_in_use()
-                || self.options.hot_bytes_max / 2 <= self.machine.hot_bytes)
+        let memory = self.options.hot_bytes_max / 2 <= self.machine.hot_bytes;
+        self.flush_due || (memory && self.changed_since_flush)
+    }
+
+    /// Looks whether the log is long enough for a flush that lets a part of it go. Entries that are old
+    /// and still not applied would keep it: they are written once more.
+    pub(crate) fn look_at_log(&mut self, now: Now) {
+        self.flush_due = false;
+        if self.wal.segments_in_use() < SEGMENTS_PER_CHECKPOINT {
+            self.pinned_since = None;
+            return;
+        }
+        let applied = |group: GroupId| self.groups[self.slot_of(group)].applied().1.0;
+        let due = self.wal.would_release(applied);
+        let pinning = if due { Vec::new() } else { self.wal.pinning(applied) };
+        self.flush_due = due;
+        if pinning.is_empty() {
+            self.pinned_since = None;
+            return;
+        }
+        let since = *self.pinned_since.get_or_insert(now.monotonic);
+        let patient = now.monotonic.saturating_sub(since) < REWRITE_AFTER_MICROS;
+        if !patient && self.rewriting.is_empty() {
+            pinning.into_iter().for_each(|group| self.rewrite(group));
+        }
+    }
+
+    /// Writes a group's entries that are not applied once more.
+    fn rewrite(&mut self, group: GroupId) {
+        let slot = self.slot_of(group);
+        let Some(from) = self.wal.current_segment() else { return };
+        let entries = self.groups[slot].node.unapplied();
+        let mut batch = None;
+        for entry in &entries {
+            batch = Some(self.accept_entry(group, entry));
+        }
+        if let Some(batch) = batch {
+            self.rewriting.push((group, batch, from));
+        }
+    }
+
+    /// Notes what was written once more and is durable.
+    fn note_rewritten(&mut self, durable: BatchNumber) {
+        let wal = &mut self.wal;
+        self.rewriting.retain(|(group, batch, from)| {
+            let waits = durable < *batch;
+            if !waits {
+                wal.note_rewritten(*group, *from);
+            }
+            waits
+        });
     }
 
     fn flushed(&mut self, progress: Progress) {

@@ -312,6 +312,28 @@ impl Wal {
         floor.expect("a checkpoint holds the effect of durable entries")
     }
 
+    /// Whether a checkpoint that covers each group up to `covered(group)` would let a segment go.
+    pub fn would_release(&self, covered: impl Fn(GroupId) -> u64) -> bool {
+        let floor = self.segments.floor_after(covered, self.durable);
+        floor.is_some_and(|floor| self.segments.oldest() < Some(floor.segment))
+    }
+
+    /// The groups that keep the oldest segment from going, if each were covered up to `covered(group)`.
+    pub fn pinning(&self, covered: impl Fn(GroupId) -> u64) -> Vec<GroupId> {
+        self.segments.pinning(covered)
+    }
+
+    /// The segment the next batch goes to, at the earliest.
+    pub fn current_segment(&self) -> Option<SegmentNumber> {
+        self.segments.current()
+    }
+
+    /// All entries of a group that no checkpoint covers were accepted once more since `from` was the
+    /// current segment, and are durable.
+    pub fn note_rewritten(&mut self, group: GroupId, from: SegmentNumber) {
+        self.segments.note_rewritten(group, from);
+    }
+
     /// Lets go of the segments before `floor`, which must be the floor stored in a checkpoint that
     /// is durable by now: recovery demands every segment from there on, and a floor computed anew
     /// could lie behind the stored one. Returns what must be asked of the disk.

@@ -29,7 +29,12 @@ pub(super) fn run(mut world: World) -> (Reached, Vec<String>) {
 
 /// A run that prints its seed if it fails.
 pub(super) fn run_seed(seed: u64) -> Reached {
-    let ended = std::panic::catch_unwind(|| run(World::new(seed)).0);
+    let traced = std::env::args().any(|arg| arg == "trace");
+    let ended = std::panic::catch_unwind(|| {
+        let mut world = World::new(seed);
+        world.traced = traced;
+        run(world).0
+    });
     ended.unwrap_or_else(|cause| {
         println!("seed {seed}");
         std::panic::resume_unwind(cause)
@@ -38,7 +43,7 @@ pub(super) fn run_seed(seed: u64) -> Reached {
 
 #[test]
 fn groups_survive_faults() {
-    // For long runs by hand: SEEDS=first..last.
+    // Long runs, and a look at one, are made by hand: -- groups_survive seeds=0..1000 [trace]
     let given = std::env::args().find_map(|arg| arg.strip_prefix("seeds=").map(str::to_owned));
     let range = given.and_then(|range| {
         let (first, last) = range.split_once("..")?;

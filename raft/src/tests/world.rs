@@ -9,7 +9,7 @@ use crate::node::{Config, Node, Restored};
 use crate::status::{Role, Status};
 
 use super::cluster::Cluster;
-use super::{config, ids, voters};
+use super::{config, ids, print, voters};
 
 /// How many entries wait for a quorum at most.
 const WAITING_MAX: u64 = 64;
@@ -94,12 +94,16 @@ pub(super) struct World {
     pub(super) gone: BTreeSet<NodeId>,
     /// The node that asks in doubt: nothing else goes wrong until it has been answered.
     doubtful: Option<NodeId>,
+    /// The node that has lost what it acknowledged, until it has it again.
+    pub(super) lacking: Option<NodeId>,
     /// The fewest voters the group is changed to.
     voters_min: usize,
     pub(super) lease: bool,
     pub(super) quiet_ticks: u32,
     proposed: u32,
     reached: Reached,
+    /// Whether everything that happens is printed.
+    pub(super) traced: bool,
 }
 
 impl World {
@@ -131,11 +135,13 @@ impl World {
             cut: BTreeSet::new(),
             gone: BTreeSet::new(),
             doubtful: None,
+            lacking: None,
             voters_min: if loses { 3 } else { 1 },
             lease,
             quiet_ticks,
             proposed: 0,
             reached: Reached::default(),
+            traced: false,
             dice,
             ids,
         };
@@ -192,9 +198,14 @@ impl World {
             Act::Wake => self.cluster.with(id, Node::wake),
             Act::CutOrHeal => self.cut_or_heal(id),
             Act::Crash => self.crash(id),
+            Act::Restart if self.lacking == Some(id) => self.ask_in_doubt(id),
             Act::Restart => self.cluster.restart(id, self.dice.percent(10)),
             Act::RestartInDoubt => self.restart_in_doubt(id),
             Act::LoseForEver => self.lose_for_ever(id),
+        }
+        if self.traced && !matches!(act, Act::Deliver | Act::Tick) {
+            println!("{act:?} {id}");
+            self.summary().iter().for_each(|line| println!("    {line}"));
         }
         self.end_doubt();
     }
@@ -253,6 +264,9 @@ impl World {
             let copy = message.clone();
             self.cluster.network.push(copy);
         }
+        if self.traced {
+            println!("deliver {}", print::message(&self.cluster.network[slot]));
+        }
         let message = self.cluster.deliver(slot);
         match message.body {
             Body::Rest { .. } => self.reached.count("rests", 1),
@@ -266,7 +280,8 @@ impl World {
     fn tick(&mut self, id: NodeId) {
         let together = if self.lease { self.ids.clone() } else { vec![id] };
         for id in together {
-            if self.cluster.is_up(id) && self.doubtful != Some(id) {
+            let waits = self.lacking == Some(id) && (self.doubtful.is_some() || !self.all_up_but(id));
+            if self.cluster.is_up(id) && !waits {
                 self.cluster.with(id, Node::tick);
             }
         }
@@ -374,23 +389,36 @@ impl World {
     /// The disk of a node has lost what was acknowledged last. That is made good if all others can be
     /// asked, and nothing else goes wrong in the meantime.
     fn restart_in_doubt(&mut self, id: NodeId) {
-        let all_up = self.ids.iter().all(|other| *other == id || self.cluster.is_up(*other));
         // What one node alone had, nobody can make good.
         let decides = |members: &Membership| members.voters == [id] || members.outgoing == [id];
         let alone = self.memberships().any(decides);
-        if all_up && !alone && self.doubtful.is_none() && self.cluster.lose_newest(id) {
-            self.cluster.restart(id, true);
-            self.doubtful = Some(id);
+        if self.all_up_but(id) && !alone && self.lacking.is_none() && self.cluster.lose_newest(id) {
+            self.lacking = Some(id);
+            self.ask_in_doubt(id);
             self.reached.count("acknowledged writes lost", 1);
         }
     }
 
-    /// The doubt counts as over for this world when the node has heard all others.
+    fn all_up_but(&self, id: NodeId) -> bool {
+        self.ids.iter().all(|other| *other == id || self.cluster.is_up(*other))
+    }
+
+    fn ask_in_doubt(&mut self, id: NodeId) {
+        if self.all_up_but(id) {
+            self.cluster.restart(id, true);
+            self.doubtful = Some(id);
+        }
+    }
+
+    /// When the node has heard all others, things may go wrong again; but no other disk loses anything
+    /// before this one holds it again.
     fn end_doubt(&mut self) {
-        let Some(id) = self.doubtful else { return };
-        let node = self.cluster.node(id);
-        if node.doubt.as_ref().is_none_or(|doubt| doubt.is_settled()) {
-            self.doubtful = None;
+        let Some(id) = self.lacking else { return };
+        let Some(node) = &self.cluster.members[&id].node else { return };
+        let asks = node.doubt.as_ref().is_some_and(|doubt| !doubt.is_settled());
+        self.doubtful = Some(id).filter(|_| asks);
+        if !node.is_doubtful() {
+            self.lacking = None;
         }
     }
 
@@ -398,7 +426,7 @@ impl World {
     fn lose_for_ever(&mut self, id: NodeId) {
         let is_needed =
             self.memberships().any(|members| self.gone.iter().any(|id| members.is_voter(*id)));
-        if self.doubtful.is_none() && !is_needed {
+        if self.lacking.is_none() && !is_needed {
             self.cluster.crash(id, 0, None);
             self.gone.insert(id);
             self.reached.count("nodes gone for ever", 1);

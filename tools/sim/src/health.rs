@@ -1,16 +1,41 @@
-//! Whether the groups of a cluster are well: one leader each, and all replicas with all that is
-//! committed.
+//! Whether a shard stays within its bounds, and whether the groups of a cluster are well: one leader
+//! each, and all replicas with all that is committed.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use model::cluster::{NameTag, replicas};
 use model::ids::GroupId;
+use model::limits::SEGMENTS_MAX;
 use raft::{Index, Term};
 
 use crate::verdict::Kind;
 use crate::world::World;
 
 impl World {
+    /// No queue and no memory grows beyond its bound.
+    pub(crate) fn check_budget(&mut self, node: usize, shard: u32) {
+        let hot_max = self.options.hot_bytes_max;
+        let waiting = self.clients.len() as u64;
+        let Some(running) = self.nodes[node].running(shard) else { return };
+        if !running.turns.is_multiple_of(16) {
+            return;
+        }
+        let gauges = running.shard.gauges();
+        let (inbox, segments) = (running.inbox.len(), gauges.log_segments);
+        let mut over = |what: &str, is: u64, bound: u64| {
+            if bound < is {
+                let text = format!("node {node}, shard {shard}: {what} {is}, bound {bound}");
+                self.findings.add(Kind::BudgetExceeded, text);
+            }
+        };
+        // A follower takes what was committed, whatever it holds already.
+        over("hot bytes", gauges.hot_bytes, 8 * hot_max + 1024 * 1024);
+        over("log segments", segments, SEGMENTS_MAX as u64 + 2);
+        over("tails", gauges.tails, 4 * waiting);
+        over("inputs", inbox as u64, 1 << 20);
+    }
+
     /// Whether a node is to host a session's group.
     pub(crate) fn hosts(&self, session: usize, node: usize) -> bool {
         let group = self.placement(node).group(self.ground.names[session].as_str());
@@ -52,10 +77,30 @@ impl World {
     pub(crate) fn blame_lagging(&mut self, marks: &[Index]) {
         let lagging: Vec<(u32, usize, Index)> = self.lagging(marks).collect();
         for (group, node, mark) in lagging {
-            let id = self.nodes[node].id();
-            let text = format!("group {group}: node {node} ({id}) lacks index {}", mark.0);
-            self.findings.add(Kind::NotCaughtUp, text);
+            let text = format!("group {group}: node {node} lacks index {}", mark.0);
+            self.findings.add(Kind::NotCaughtUp, format!("{text}{}", self.describe_group(group)));
         }
+    }
+
+    /// How each node's part of a group is doing, for a report.
+    pub(crate) fn describe_group(&self, group: u32) -> String {
+        let mut text = String::new();
+        for (node, this) in self.nodes.iter().enumerate() {
+            let shard = self.placement(node).shard(GroupId(group)).0 as usize;
+            let Some(process) = &this.process else {
+                let _ = write!(text, "\n    node {node} is down: {:?}", this.broken);
+                continue;
+            };
+            let shard = &process.shards[shard].shard;
+            let status = shard.statuses().find(|(id, _)| id.0 == group).map(|(_, status)| status);
+            let gauges = shard.gauges();
+            let (segments, full) = (gauges.log_segments, gauges.no_space);
+            let id = this.id();
+            let _ =
+                write!(text, "\n    node {node} ({id}): {segments} segments, no space {full}, ");
+            let _ = write!(text, "{status:?}");
+        }
+        text
     }
 
     fn lagging<'a>(&'a self, marks: &'a [Index]) -> impl Iterator<Item = (u32, usize, Index)> + 'a {

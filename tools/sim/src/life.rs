@@ -1,19 +1,15 @@
 //! How processes begin and end.
 
 use model::cluster::NameTag;
-use raft::NodeId;
 use shard::cluster::{Cluster, Timing};
 
 use crate::count::{Fault, Reached};
 use crate::disk::End;
-use crate::node::{Caller, Found, Frame, open};
+use crate::node::{Caller, Found, Frame, Process, open};
 use crate::options::TICK;
 use crate::queue::MILLI;
 use crate::verdict::Kind;
 use crate::world::{Event, World};
-
-/// Microseconds after which peers notice that a connection stands or broke, at most.
-const NOTICE: u64 = 5 * MILLI;
 
 impl World {
     fn frame(&self, node: usize) -> Frame {
@@ -65,7 +61,7 @@ impl World {
         this.life += 1;
         this.paused_until = crate::queue::Time(0);
         this.stalled_until.fill(crate::queue::Time(0));
-        this.process = Some(World::process(shards));
+        this.process = Some(Process::new(shards));
         let (life, now) = (this.life, self.now());
         for shard in 0..count {
             self.plan_turn(node, shard, 0);
@@ -73,7 +69,6 @@ impl World {
             self.queue.plan(at, Event::Tick { node, shard, life });
         }
         self.queue.plan(now + 3 * MILLI, Event::LandLate { node });
-        self.connect(node, true);
     }
 
     fn tell_found(&mut self, node: usize, found: Found) {
@@ -113,29 +108,13 @@ impl World {
             let at = now + if self.turns.permille(800) { 500 } else { 300 * MILLI };
             self.queue.plan(at, Event::CutOff(caller));
         }
-        self.connect(node, false);
+        self.links.ended(node);
+        self.dial();
         if let Some(down) = down {
             self.queue.plan(now + down, Event::Start { node });
         }
         if self.nodes.iter().all(|node| !node.is_up()) {
             self.counters.reach(Reached::AllDownAtOnce);
-        }
-    }
-
-    /// The others notice that a process is there or gone, where the wires are whole.
-    fn connect(&mut self, node: usize, up: bool) {
-        let now = self.now();
-        let id = self.nodes[node].id();
-        for other in (0..self.nodes.len()).filter(|other| *other != node) {
-            if !self.nodes[other].is_up() || self.network.is_cut(node, other) {
-                continue;
-            }
-            let at = now + 100 + self.turns.below(NOTICE);
-            self.queue.plan(at, Event::Link { to: other, node: id, up });
-            if up {
-                let other: NodeId = self.nodes[other].id();
-                self.queue.plan(at, Event::Link { to: node, node: other, up });
-            }
         }
     }
 

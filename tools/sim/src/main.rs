@@ -29,6 +29,7 @@ mod invariants;
 mod life;
 #[cfg(test)]
 mod linearize;
+mod links;
 mod nemesis;
 mod network;
 mod node;

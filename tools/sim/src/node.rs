@@ -54,6 +54,20 @@ pub(crate) struct Process {
     pub(crate) followers: BTreeMap<Caller, TailId>,
 }
 
+impl Process {
+    /// A process made of these shards.
+    pub(crate) fn new(shards: Vec<Shard>) -> Process {
+        let running = |shard| Running {
+            shard,
+            inbox: VecDeque::new(),
+            turn_planned: false,
+            free_at: Time(0),
+            turns: 0,
+        };
+        Process { shards: shards.into_iter().map(running).collect(), ..Process::default() }
+    }
+}
+
 /// One node.
 #[derive(Debug)]
 pub(crate) struct Node {

@@ -82,6 +82,7 @@ pub(crate) fn run(options: Options, trace: bool) -> Report {
     for node in 0..world.nodes.len() {
         world.queue.plan(Time(0), Event::Start { node });
     }
+    world.queue.plan(Time(MILLI), Event::Dial);
     for client in 0..world.clients.len() {
         let at = Time(world.turns.below(SECOND));
         world.queue.plan(at, Event::Wake { client });
@@ -192,7 +193,8 @@ impl World {
             self.findings.add(kind, client.describe());
         }
         for group in self.unled() {
-            self.findings.add(Kind::NoLeader, format!("group {group}"));
+            let text = format!("group {group}{}", self.describe_group(group));
+            self.findings.add(Kind::NoLeader, text);
         }
         self.blame_lagging(&marks);
     }
@@ -260,6 +262,7 @@ impl World {
     fn read_all(&mut self, session: usize, node: usize) -> Option<Vec<Stored>> {
         let bound = self.now() + AUDIT;
         let mut log: Vec<Stored> = Vec::new();
+        let mut told = String::new();
         while self.now() < bound {
             let cursor = Seq(log.len() as u64);
             let id = self.ground.names[session].clone();
@@ -277,10 +280,15 @@ impl World {
                 {
                     return self.ground.is_created(session).then(Vec::new);
                 }
-                _ => self.run_until(self.now() + 50 * MILLI),
+                other => {
+                    told = format!("{other:?}");
+                    self.run_until(self.now() + 50 * MILLI);
+                }
             }
         }
-        let text = format!("session {session} cannot be read from node {node}");
+        let group = self.placement(node).group(self.ground.names[session].as_str());
+        let groups = self.describe_group(group.0);
+        let text = format!("session {session} cannot be read from node {node}: {told}{groups}");
         self.findings.add(Kind::Unanswered, text);
         None
     }

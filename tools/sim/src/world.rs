@@ -3,7 +3,7 @@
 use model::api::Reply;
 use model::api::{Request, TailMessage, TailOpen};
 use model::ids::{Now, Placement, ShardId};
-use model::limits::{INPUTS_PER_TURN, SEGMENTS_MAX};
+use model::limits::INPUTS_PER_TURN;
 use raft::NodeId;
 use shard::effect::{
     Clients, Completion, Disk as DiskBorder, DiskOp, Effect, Input, Peers, TailId, Ticket, perform,
@@ -18,13 +18,14 @@ use crate::dice::{Dice, Digest};
 use crate::disk::{End, Finished, OpNumber};
 use crate::ground::Ground;
 use crate::invariants::Court;
+use crate::links::Links;
 use crate::nemesis::{Deed, Nemesis, Overlaps};
 use crate::network::{Lane, Network};
-use crate::node::{Caller, Node, Process, Running, log_id};
+use crate::node::{Caller, Node, log_id};
 use crate::observe::{self, Durable};
 use crate::options::{Options, TICK};
 use crate::queue::{MILLI, Queue, Time};
-use crate::verdict::{Findings, Kind};
+use crate::verdict::Findings;
 
 /// What is going to happen.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) enum Event {
     Tick { node: usize, shard: u32, life: u32 },
     /// A message arrives.
     Deliver { from: usize, life: u32, sender: NodeId, to: NodeId, message: PeerMessage },
+    /// Connections that do not stand are tried again.
+    Dial,
     /// A node notices that a connection stands or broke.
     Link { to: usize, node: NodeId, up: bool },
     /// A disk has had its time.
@@ -99,6 +102,7 @@ pub(crate) struct World {
     pub(crate) court: Court,
     pub(crate) findings: Findings,
     pub(crate) counters: Counters,
+    pub(crate) links: Links,
     pub(crate) atlas: Atlas,
     pub(crate) nemesis: Nemesis,
     pub(crate) overlaps: Overlaps,
@@ -175,6 +179,7 @@ impl World {
             network: Network::new(count, options.weather, dice(Concern::Network)),
             nemesis: Nemesis::new(&options, dice(Concern::Nemesis)),
             overlaps: Overlaps::default(),
+            links: Links::new(count),
             atlas: Atlas::new(count),
             nodes,
             clients,
@@ -236,6 +241,7 @@ impl World {
                 }
                 self.deliver(sender, to, message);
             }
+            Event::Dial => self.dial_again(),
             Event::Link { to, node, up } => self.link(to, node, up),
             Event::Disk { node, shard, life, op } => self.disk(node, shard, life, op),
             Event::Start { node } => self.start(node),
@@ -470,29 +476,6 @@ impl World {
         }
     }
 
-    /// No queue and no memory grows beyond its bound.
-    fn check_budget(&mut self, node: usize, shard: u32) {
-        let hot_max = self.options.hot_bytes_max;
-        let waiting = self.clients.len() as u64;
-        let Some(running) = self.nodes[node].running(shard) else { return };
-        if !running.turns.is_multiple_of(16) {
-            return;
-        }
-        let gauges = running.shard.gauges();
-        let (inbox, segments) = (running.inbox.len(), gauges.log_segments);
-        let mut over = |what: &str, is: u64, bound: u64| {
-            if bound < is {
-                let text = format!("node {node}, shard {shard}: {what} {is}, bound {bound}");
-                self.findings.add(Kind::BudgetExceeded, text);
-            }
-        };
-        // A follower takes what was committed, whatever it holds already.
-        over("hot bytes", gauges.hot_bytes, 8 * hot_max + 1024 * 1024);
-        over("log segments", segments, SEGMENTS_MAX as u64 + 2);
-        over("tails", gauges.tails, 4 * waiting);
-        over("inputs", inbox as u64, 1 << 20);
-    }
-
     fn submit(&mut self, node: usize, shard: u32, op: DiskOp) {
         let now = self.now();
         let life = self.nodes[node].life;
@@ -580,18 +563,6 @@ impl World {
         let text: String = text.chars().take(400).collect();
         crate::say(&format!("{} {text}", self.now()));
     }
-
-    /// A living process made of these shards.
-    pub(crate) fn process(shards: Vec<shard::shard::Shard>) -> Process {
-        let running = |shard| Running {
-            shard,
-            inbox: std::collections::VecDeque::new(),
-            turn_planned: false,
-            free_at: Time(0),
-            turns: 0,
-        };
-        Process { shards: shards.into_iter().map(running).collect(), ..Process::default() }
-    }
 }
 
 fn crc(bytes: &[u8]) -> u64 {
@@ -622,6 +593,7 @@ impl Event {
             Event::Nemesis => (17, 0),
             Event::Deed(_) => (18, 0),
             Event::Mend(_) => (19, 0),
+            Event::Dial => (20, 0),
         };
         (kind << 32) + (who as u64 & 0xffff_ffff)
     }

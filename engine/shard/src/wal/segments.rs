@@ -57,6 +57,9 @@ pub(super) struct Segments {
     /// The first number this process gave out.
     own_from: SegmentNumber,
     recyclable: VecDeque<SegmentNumber>,
+    /// Groups whose entries were written once more: those that no checkpoint covers are found from this
+    /// segment on.
+    rewritten: BTreeMap<GroupId, SegmentNumber>,
 }
 
 impl Segments {
@@ -75,6 +78,7 @@ impl Segments {
             no_space: false,
             own_from: spare_number,
             recyclable: VecDeque::new(),
+            rewritten: BTreeMap::new(),
         }
     }
 
@@ -124,6 +128,9 @@ impl Segments {
 
     /// Whether a spare is there or may still come.
     pub(super) fn has_room(&self) -> bool {
+        if SEGMENTS_MAX <= self.used.len() {
+            return false;
+        }
         match self.spare {
             Spare::Ready | Spare::Preparing => true,
             Spare::Missing => !self.no_space && self.may_prepare(),
@@ -134,7 +141,9 @@ impl Segments {
         // A log that was opened goes on in a new segment whatever it has: without one, nothing could
         // be committed that would let the old ones go.
         let is_first = self.spare_number == self.own_from;
-        !self.recyclable.is_empty() || self.used.len() < SEGMENTS_MAX || is_first
+        // Appends stop at half of this, so that what Raft itself must write always finds room: votes, and
+        // what makes old entries committed or replaced.
+        !self.recyclable.is_empty() || self.used.len() < 2 * SEGMENTS_MAX || is_first
     }
 
     /// What must be asked of the disk so that there is a spare.
@@ -173,11 +182,46 @@ impl Segments {
         let mut floor = None;
         for segment in self.used.iter().take_while(|segment| segment.start.batch <= durable) {
             floor = Some(segment.start);
-            if segment.highest.iter().any(|(&group, &index)| covered(group) < index) {
+            if self.pinned_by(segment, &covered).next().is_some() {
                 break;
             }
         }
         floor
+    }
+
+    /// The groups with entries in a segment that are needed from there.
+    fn pinned_by<'a>(
+        &'a self,
+        segment: &'a Segment,
+        covered: &'a impl Fn(GroupId) -> u64,
+    ) -> impl Iterator<Item = GroupId> + 'a {
+        let needed = move |(group, index): &(&GroupId, &u64)| {
+            let moved =
+                self.rewritten.get(*group).is_some_and(|from| segment.start.segment < *from);
+            !moved && covered(**group) < **index
+        };
+        segment.highest.iter().filter(needed).map(|(group, _)| *group)
+    }
+
+    /// The groups that keep the oldest segment from going.
+    pub(super) fn pinning(&self, covered: impl Fn(GroupId) -> u64) -> Vec<GroupId> {
+        let oldest = self.used.front();
+        oldest.map_or_else(Vec::new, |oldest| self.pinned_by(oldest, &covered).collect())
+    }
+
+    /// The oldest segment that holds batches.
+    pub(super) fn oldest(&self) -> Option<SegmentNumber> {
+        self.used.front().map(|segment| segment.start.segment)
+    }
+
+    /// The segment the next batch goes to, at the earliest.
+    pub(super) fn current(&self) -> Option<SegmentNumber> {
+        self.used.back().map(|segment| segment.start.segment)
+    }
+
+    /// All entries of a group that a checkpoint does not cover are durable from this segment on.
+    pub(super) fn note_rewritten(&mut self, group: GroupId, from: SegmentNumber) {
+        self.rewritten.insert(group, from);
     }
 
     /// Lets go of the segments before `floor`. Returns those to remove; the others are recycled.

@@ -70,7 +70,7 @@ impl Node {
             placement: Placement::new(GROUPS, 1),
             sync: SyncStrategy::Link,
             segment_bytes: 1024 * 1024,
-            alone: false,
+            cluster: of_shards(&config, &founding),
         };
         let shard = open(&settings, &config, &founding);
         let (cluster, begun) = (config.clone(), founding.clone());
@@ -162,6 +162,17 @@ impl Drop for Node {
     }
 }
 
+fn of_shards(config: &ClusterConfig, founding: &Founding) -> Cluster {
+    Cluster {
+        own: NodeId(member(config, 1).0),
+        founders: founding.members.iter().map(|member| NodeId(member.0)).collect(),
+        founding_factor: 2,
+        write: config.write_tags(),
+        factor: 2,
+        timing: Timing::default(),
+    }
+}
+
 fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> shard::shard::Shard {
     let shard = ShardId(0);
     ShardDir::new(&settings.data_dir, shard).create().unwrap();
@@ -172,14 +183,7 @@ fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> sha
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: settings.segment_bytes,
         log_kept_bytes: 1024 * 1024,
-        cluster: Cluster {
-            own: NodeId(member(config, 1).0),
-            founders: founding.members.iter().map(|member| NodeId(member.0)).collect(),
-            founding_factor: 2,
-            write: config.write_tags(),
-            factor: 2,
-            timing: Timing::default(),
-        },
+        cluster: of_shards(config, founding),
     };
     let opening = Opening::new(options.clone());
     let recovery = Recovery::new(options.identity(), options.segment_bytes, opening.floor());
