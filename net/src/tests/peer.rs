@@ -1,5 +1,6 @@
 //! The protocol between nodes.
 
+mod client_wire;
 mod founding;
 mod frame;
 mod handshake;
