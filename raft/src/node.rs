@@ -367,7 +367,9 @@ impl Node {
             Body::AppendAccepted { matched, .. } => {
                 message.term == self.term() && matched == self.log.last().1
             }
-            Body::PreVoteRequest { .. } | Body::Doubt { .. } => !self.log.membership().is_member(message.from),
+            Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
+                !self.log.membership().is_member(message.from)
+            }
             _ => false,
         }
     }
