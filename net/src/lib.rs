@@ -1,8 +1,9 @@
-//! The doors: bytes of clients become words for the shards, and words become bytes.
+//! The doors: bytes of clients and of other nodes become words for the shards, and words become bytes.
 //!
 //! In reading order: [`Door`] listens on one core, `http` serves connections, `http::api` answers
 //! requests, `members` and `params` read what clients send, `event` and `session` check it, `render`
-//! writes what clients read, `tail` follows a session over `ws`, [`Exposition`] shows the metrics.
+//! writes what clients read, `tail` follows a session over `ws`, [`Exposition`] shows the metrics;
+//! `peer` is how nodes speak to each other.
 //!
 //! A composition root makes one [`Exposition`] per process, before anything is counted, and on each
 //! core opens a [`Door`] and has it serve with the core's gateway; that returns once the gateway says
@@ -12,6 +13,8 @@
 //! - `answered-once`: a request is answered by one response; a refusal that may hide a done deed is a
 //!   503, never a 4xx.
 //! - `bytes-kept`: payload, metadata and refs are stored as the client wrote them, or refused.
+//! - `proven-first`: nothing of another node is read but its handshake before it has proven that it
+//!   knows the cluster's secret, and nothing it sends after that without its seal.
 //! - `bounded`: heads, bodies, parameters, connections, and what a tail holds for its socket have
 //!   bounds of `model::limits`; whatever waits for a client waits until a deadline.
 //! - `refused-before-101`: a tail is refused in JSON, before the protocol changes.
@@ -19,8 +22,9 @@
 //!   "do not come back"; a client's own is answered with its code.
 //!
 //! # Absences
-//! No timer per request or connection: `http::link` looks at all of them at once. No lock, no task
-//! that outlives its connection, no unsafe code, no name of glommio.
+//! No timer per request or connection of a client: `http::link` looks at all of them at once. No lock
+//! but on what all cores know of other nodes, which changes when connections do. No task that outlives
+//! its connection, no unsafe code, no name of glommio.
 #![forbid(unsafe_code)]
 
 mod event;

@@ -145,7 +145,23 @@ metrics! {
     TailsTooSlow "starcite_tails_too_slow_total" Counter, Count, ["shard"],
         "Tails ended because their connections did not keep up.";
     GroupsNotReady "starcite_groups_not_ready" Gauge, Count, ["shard"],
-        "Groups that cannot commit yet.";
+        "Groups that cannot commit yet, or are not caught up here.";
+    GroupsHosted "starcite_groups_hosted" Gauge, Count, ["shard"],
+        "Groups this node is a member of.";
+    GroupsLed "starcite_groups_led" Gauge, Count, ["shard"],
+        "Groups led here.";
+    GroupsQuiet "starcite_groups_quiet" Gauge, Count, ["shard"],
+        "Groups that have nothing to do and say nothing.";
+    ElectionsWon "starcite_elections_won_total" Counter, Count, ["shard"],
+        "Times a group began to be led here.";
+    LeadershipsGiven "starcite_leaderships_given_total" Counter, Count, ["shard"],
+        "Leaderships handed to another node on purpose.";
+    LeadershipsDropped "starcite_leaderships_dropped_total" Counter, Count, ["shard"],
+        "Leaderships given up because the log's disk stood still.";
+    SnapshotsSent "starcite_snapshots_sent_total" Counter, Count, ["shard"],
+        "Snapshots sent to other nodes, to their end.";
+    SnapshotsInstalled "starcite_snapshots_installed_total" Counter, Count, ["shard"],
+        "Snapshots taken over from other nodes.";
     NoSpace "starcite_no_space" Gauge, Count, ["shard"],
         "1 while appends are refused for lack of disk space, else 0.";
     LogBatches "starcite_log_batches_total" Counter, Count, ["shard"],

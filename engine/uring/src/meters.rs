@@ -22,7 +22,7 @@ type Count = fn(&Facts) -> u64;
 /// How to read a level.
 type Level = fn(&Levels) -> u64;
 
-const COUNTERS: [(Metric, Count); 13] = [
+const COUNTERS: [(Metric, Count); 18] = [
     (Metric::EventStoreWrites, |f| f.events_appended),
     (Metric::EventStorePayloadBytes, |f| f.event_bytes_appended),
     (Metric::EventStoreBackpressure, |f| f.backpressure),
@@ -36,14 +36,22 @@ const COUNTERS: [(Metric, Count); 13] = [
     (Metric::Checkpoints, |f| f.checkpoints),
     (Metric::ChunkReads, |f| f.chunk_reads),
     (Metric::ChunkReadFailures, |f| f.chunk_read_failures),
+    (Metric::ElectionsWon, |f| f.elections_won),
+    (Metric::LeadershipsGiven, |f| f.leaderships_given),
+    (Metric::LeadershipsDropped, |f| f.leaderships_dropped),
+    (Metric::SnapshotsSent, |f| f.snapshots_sent),
+    (Metric::SnapshotsInstalled, |f| f.snapshots_installed),
 ];
 
-const GAUGES: [(Metric, Level); 8] = [
+const GAUGES: [(Metric, Level); 11] = [
     (Metric::Sessions, |l| l.shard.sessions),
     (Metric::Tails, |l| l.shard.tails),
     (Metric::EventStoreBytes, |l| l.shard.hot_bytes),
     (Metric::LogSegments, |l| l.shard.log_segments),
     (Metric::GroupsNotReady, |l| l.shard.groups_not_ready),
+    (Metric::GroupsHosted, |l| l.shard.groups_hosted),
+    (Metric::GroupsLed, |l| l.shard.groups_led),
+    (Metric::GroupsQuiet, |l| l.shard.groups_quiet),
     (Metric::NoSpace, |l| u64::from(l.shard.no_space)),
     (Metric::RequestsWaiting, |l| l.requests as u64),
     (Metric::RequestBytesWaiting, |l| l.request_bytes as u64),

@@ -124,10 +124,10 @@ impl Client {
     }
 
     /// Whether what it does works since `since`: something it asked for later was done, or its tail
-    /// has all that anybody was told of.
-    pub(crate) fn works(&self, since: Time, ground: &Ground) -> bool {
+    /// has all up to these heads of the sessions.
+    pub(crate) fn works(&self, since: Time, heads: &[u64]) -> bool {
         match self.role {
-            Role::Tailer => self.stream.is_some() && ground.heads[self.session] <= self.cursor,
+            Role::Tailer => self.stream.is_some() && heads[self.session] <= self.cursor,
             _ => since <= self.worked,
         }
     }

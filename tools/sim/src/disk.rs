@@ -159,6 +159,8 @@ impl Disk {
         for number in segments {
             self.segments.remove(number);
         }
+        // A late write goes to the file that was there, whatever takes its name.
+        self.late.retain(|patch| !segments.contains(&patch.segment));
         self.files.retain(|name, _| keep(name));
         self.temporary.clear();
     }
@@ -168,6 +170,7 @@ impl Disk {
         match op {
             DiskOp::SegmentRemove { number } => {
                 let bytes = self.segments.remove(&number).expect("a removed segment is there");
+                self.late.retain(|patch| patch.segment != number);
                 self.removed.push_back(Removed::Segment(number, bytes));
                 return None;
             }
@@ -319,6 +322,7 @@ impl Disk {
         self.mishap = None;
         self.temporary.clear();
         if end == End::PowerCut {
+            self.late.clear();
             self.lose_promised(counters);
             self.bring_back_removed();
         }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use raft::{Index, NodeId, Term};
 
+use crate::node::FoundLog;
 use crate::verdict::{Findings, Kind};
 
 /// An entry as far as the checker is concerned.
@@ -195,27 +196,28 @@ impl Court {
         node.floor = node.floor.max(place.1);
     }
 
-    /// What a new life finds on its disk: a checkpoint up to `floor`, and entries behind it. An
-    /// honest disk keeps what it said was durable.
-    pub(crate) fn reopened(
-        &mut self,
-        group: u32,
-        id: NodeId,
-        (floor, log): (Index, BTreeMap<Index, Term>),
-        honest: bool,
-    ) {
+    /// What a new life finds on its disk. An honest disk keeps what it said was durable.
+    pub(crate) fn reopened(&mut self, group: u32, id: NodeId, found: FoundLog, honest: bool) {
         let (known, findings) = self.group(group);
         let node = known.nodes.entry(id).or_default();
-        let before = node.log.last_key_value().map(|(index, term)| (*index, *term));
+        let FoundLog { floor, log, hard } = found;
+        if honest && hard.0 < node.hard.0 {
+            let text = format!("group {group}: {id} lost term {}", node.hard.0.0);
+            findings.add(Kind::Forgotten, text);
+        }
+        node.hard = hard;
         node.floor = floor;
-        node.log = log;
-        let Some((index, term)) = before.filter(|(index, _)| honest && floor < *index) else {
-            return;
-        };
-        // A batch that was under way may have replaced it.
-        let kept = node.log.get(&index).is_some_and(|found| term <= *found);
-        let replaced = node.log.values().next_back().is_some_and(|found| term < *found);
-        if !kept && !replaced {
+        let before = std::mem::replace(&mut node.log, log);
+        // A batch that was under way may have replaced some of it; nothing else makes it shorter.
+        let replaced = before
+            .iter()
+            .any(|(index, term)| node.log.get(index).is_some_and(|found| found != term));
+        let last = before.last_key_value().filter(|(index, _)| floor < **index);
+        if let Some((index, term)) = last
+            && honest
+            && !replaced
+            && !node.log.contains_key(index)
+        {
             let text = format!("group {group}: {id} lost index {} of term {}", index.0, term.0);
             findings.add(Kind::Forgotten, text);
         }
@@ -329,7 +331,8 @@ impl Group {
                 format!("group {group}: {id} replaced index {} of term {}", index.0, before.0);
             findings.add(Kind::CommitBackward, text);
         }
-        if self.leaders.get(&entry.term).is_some_and(|leader| leader.id == id) {
+        let leads = self.leaders.get(&entry.term).is_some_and(|leader| leader.id == id);
+        if leads && self.nodes.get(&id).is_some_and(|node| node.hard.0 == entry.term) {
             let text = format!("group {group}, term {}: {id}, index {}", entry.term.0, index.0);
             findings.add(Kind::LeaderAppendOnly, text);
         }

@@ -76,7 +76,7 @@ impl World {
         self.counters.reach_times(Reached::TornTailCut, u64::from(found.cut));
         let honest = !self.atlas.is_damaged(node);
         for (group, log) in found.groups {
-            self.court.reopened(group, id, (log.floor, log.log), honest);
+            self.court.reopened(group, id, log, honest);
         }
     }
 

@@ -157,6 +157,8 @@ pub(crate) struct FoundLog {
     pub(crate) floor: Index,
     /// Entries.
     pub(crate) log: BTreeMap<Index, Term>,
+    /// Term and vote.
+    pub(crate) hard: (Term, Option<NodeId>),
 }
 
 /// What a process finds on its disk.
@@ -182,7 +184,8 @@ pub(crate) fn open(options: Options, disk: &mut Disk) -> Result<(Shard, Found), 
         let head = opening.checkpoint(&disk.files()[&name])?;
         let newest_chunk = head.newest_chunk;
         for mark in &head.groups {
-            found.groups.entry(mark.group.0).or_default().floor = mark.index;
+            let group = found.groups.entry(mark.group.0).or_default();
+            (group.floor, group.hard) = (mark.index, (mark.current_term, mark.vote));
         }
         for number in opening.chunks().clone() {
             let directory = open_chunk(disk, identity, number)?;
@@ -245,7 +248,12 @@ impl Found {
     fn take(&mut self, record: &Record<'_>) {
         let group = self.groups.entry(record.group.0).or_default();
         match record.kind {
-            RecordKind::HardState { .. } => {}
+            RecordKind::HardState { term, vote } => {
+                let newer = group.hard.0 < Term(term) || group.hard.1.is_none();
+                if group.hard.0 <= Term(term) && newer {
+                    group.hard = (Term(term), vote.map(NodeId));
+                }
+            }
             RecordKind::Entry { term, index, .. } | RecordKind::Membership { term, index, .. } => {
                 if group.floor < Index(index) {
                     let _replaced = group.log.split_off(&Index(index));

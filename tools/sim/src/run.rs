@@ -174,9 +174,9 @@ impl World {
         let patience = TIMEOUTS_MAX * self.options.election() + 5 * SECOND;
         let bound = healed + patience;
         let since = healed + 3 * MILLI;
-        let marks = self.marks();
+        let (marks, heads) = (self.marks(), self.ground.heads.clone());
         while self.now() < bound {
-            if self.is_well(since, &marks) {
+            if self.is_well(since, &marks, &heads) {
                 return;
             }
             let until = bound.min(self.now() + 50 * MILLI);
@@ -188,7 +188,7 @@ impl World {
                 self.findings.add(Kind::NotReady, text);
             }
         }
-        for client in self.clients.iter().filter(|client| !client.works(since, &self.ground)) {
+        for client in self.clients.iter().filter(|client| !client.works(since, &heads)) {
             let kind = if client.is_tailer() { Kind::TailDead } else { Kind::Unanswered };
             self.findings.add(kind, client.describe());
         }
@@ -199,9 +199,9 @@ impl World {
         self.blame_lagging(&marks);
     }
 
-    fn is_well(&self, since: Time, marks: &[Index]) -> bool {
+    fn is_well(&self, since: Time, marks: &[Index], heads: &[u64]) -> bool {
         self.nodes.iter().all(Node::is_up)
-            && self.clients.iter().all(|client| client.works(since, &self.ground))
+            && self.clients.iter().all(|client| client.works(since, heads))
             && self.groups_hold(marks)
             && self.unled().is_empty()
     }
@@ -216,11 +216,15 @@ impl World {
         for client in self.clients.iter().filter(|client| !client.is_done()) {
             self.findings.add(Kind::Unanswered, client.describe());
         }
-        let marks = self.marks();
-        while self.now() < bound && !self.groups_hold(&marks) {
+        let (marks, heads) = (self.marks(), self.ground.heads.clone());
+        let lags = |client: &Client| client.is_tailer() && !client.works(Time(0), &heads);
+        while self.now() < bound && (!self.groups_hold(&marks) || self.clients.iter().any(lags)) {
             self.run_until(self.now() + 20 * MILLI);
         }
         self.blame_lagging(&marks);
+        for client in self.clients.iter().filter(|client| lags(client)) {
+            self.findings.add(Kind::TailDead, client.describe());
+        }
     }
 
     /// Reads every session from every node that hosts it. `None` for a session that cannot be read.

@@ -4,6 +4,8 @@
 //! In reading order: `server`, `http`, `ws` and `session` are the tools; the others are tests.
 
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod config;

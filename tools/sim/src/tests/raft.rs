@@ -6,6 +6,7 @@ use raft::{Index, NodeId, Term};
 
 use crate::dice::{Concern, Dice};
 use crate::invariants::{Court, Seen};
+use crate::node::FoundLog;
 use crate::verdict::Kind;
 
 const FORGERIES: u64 = 1_000;
@@ -119,7 +120,7 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
             _ => {
                 let last = run.last();
                 let log = BTreeMap::from([(last.1, Term(last.0.0 - 1))]);
-                run.court.reopened(0, node, (Index(0), log), false);
+                run.court.reopened(0, node, FoundLog { log, ..FoundLog::default() }, false);
                 run.court.accepts(0, run.term, node, last.1);
             }
         }
@@ -133,7 +134,8 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
         let node = nodes()[dice.index(3)];
         let kept = dice.index(run.log.len());
         let log = run.log[..kept].iter().map(|entry| (entry.index, entry.term)).collect();
-        run.court.reopened(0, node, (Index(0), log), true);
+        let hard = (run.term, Some(run.leader));
+        run.court.reopened(0, node, FoundLog { floor: Index(0), log, hard }, true);
     }),
     (Kind::TermBackward, |dice, run| {
         let node = nodes()[dice.index(3)];
