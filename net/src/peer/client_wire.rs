@@ -361,8 +361,8 @@ fn events(wire: &ArchivedWireEvents<'_>) -> Option<Vec<Event>> {
     let mut joined = BytesMut::with_capacity(wire.json.iter().map(|json| json.len()).sum());
     wire.json.iter().for_each(|json| joined.extend_from_slice(json));
     let mut rest: Bytes = joined.freeze();
-    let each = (first..).zip(wire.json.iter());
-    Some(each.map(|(seq, json)| Event { seq: Seq(seq), json: rest.split_to(json.len()) }).collect())
+    let each = wire.json.iter().zip(first..);
+    Some(each.map(|(json, seq)| Event { seq: Seq(seq), json: rest.split_to(json.len()) }).collect())
 }
 
 fn refusal(wire: &ArchivedWireRefusal<'_>) -> Option<Refusal> {

@@ -1,5 +1,8 @@
 //! The protocol between nodes.
 
+mod callers;
+mod client;
+mod client_wire;
 mod founding;
 mod frame;
 mod handshake;

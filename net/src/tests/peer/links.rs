@@ -20,7 +20,7 @@ use shard::peer::{PeerMessage, Pulse};
 use shard::shard::Options;
 use shard::wal::Recovery;
 use uring::layout::ShardDir;
-use uring::{Cores, Doors, Founding, Settings, Stopper, SyncStrategy};
+use uring::{Cores, Doors, Founding, Gateway, Settings, Stopper, SyncStrategy};
 
 use super::cluster;
 use crate::peer::founding::State;
@@ -35,7 +35,7 @@ const CLUSTER: u64 = 77;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Node a, which runs; node b is the test.
-struct Node {
+pub(super) struct Node {
     config: ClusterConfig,
     founding: Founding,
     /// Where the test listens as b.
@@ -50,7 +50,12 @@ fn member(config: &ClusterConfig, incarnation: u32) -> MemberId {
 }
 
 impl Node {
-    fn start() -> Node {
+    pub(super) fn start() -> Node {
+        Node::with(|_| {})
+    }
+
+    /// Runs a task on the node's core once its doors are open.
+    pub(super) fn with(task: impl FnOnce(Gateway) + Send + 'static) -> Node {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory =
@@ -83,13 +88,14 @@ impl Node {
         });
         let links = links.expect("there are two nodes");
         let (tell, told) = sync_channel(1);
-        let tell = Mutex::new(Some(tell));
+        let once = Mutex::new(Some((tell, task)));
         let doors: Doors = Arc::new(move |gateway| {
-            let tell = tell.lock().unwrap().take().expect("one core opens its doors");
+            let (tell, task) = once.lock().unwrap().take().expect("one core opens its doors");
             let links = links.clone();
             Box::pin(async move {
                 links.open().map_err(|error| error.to_string())?.start(gateway.clone());
                 tell.send(gateway.stopper()).unwrap();
+                task(gateway.clone());
                 gateway.stopped().await;
                 Ok(())
             })
@@ -100,7 +106,7 @@ impl Node {
     }
 
     /// What the test brings as b.
-    fn papers(&self) -> Papers {
+    pub(super) fn papers(&self) -> Papers {
         let config = ClusterConfig { own: super::name("b"), ..self.config.clone() };
         let own = Identity {
             cluster: CLUSTER,
@@ -119,7 +125,7 @@ impl Node {
     }
 
     /// Connects as b, and says so.
-    fn connect(&self, papers: Papers, lane: Lane) -> Result<(Wire, Session), Failure> {
+    pub(super) fn connect(&self, papers: Papers, lane: Lane) -> Result<(Wire, Session), Failure> {
         let mut wire = self.dial();
         let (mut dialer, hello) = Dialer::begin(papers, lane, 0, [3; 32]);
         wire.send(lane, Kind::Hello, &hello);
@@ -131,7 +137,7 @@ impl Node {
     }
 
     /// Takes a connection of a on a lane, as b.
-    fn accept(&self, lane: Lane) -> (Wire, Session) {
+    pub(super) fn accept(&self, lane: Lane) -> (Wire, Session) {
         loop {
             let (stream, _) = self.listener.accept().unwrap();
             let mut wire = Wire::new(stream);
@@ -191,7 +197,7 @@ fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> sha
 }
 
 /// One end of a connection.
-struct Wire {
+pub(super) struct Wire {
     stream: TcpStream,
     decoder: Decoder,
 }
@@ -203,14 +209,14 @@ impl Wire {
         Wire { stream, decoder: Decoder::new(PEER_FRAME_BYTES_MAX) }
     }
 
-    fn send(&mut self, lane: Lane, kind: Kind, body: &[u8]) {
+    pub(super) fn send(&mut self, lane: Lane, kind: Kind, body: &[u8]) {
         let mut frame = Vec::new();
         put(&mut frame, Label { lane, kind }, |out, _| out.extend_from_slice(body));
         // The other side may have closed it, which the test then sees when it reads.
         let _ = self.stream.write_all(&frame);
     }
 
-    fn send_sealed(&mut self, session: &mut Session, label: Label, content: &[u8]) {
+    pub(super) fn send_sealed(&mut self, session: &mut Session, label: Label, content: &[u8]) {
         let mark = session.sending.mark(label, content);
         self.send(label.lane, label.kind, &[content, &mark].concat());
     }
@@ -222,7 +228,7 @@ impl Wire {
     }
 
     /// The next frame; `None` if the connection is closed.
-    fn receive(&mut self) -> Option<(Label, Vec<u8>)> {
+    pub(super) fn receive(&mut self) -> Option<(Label, Vec<u8>)> {
         loop {
             if let Some(frame) = self.decoder.next().unwrap() {
                 return Some((frame.label, frame.body.to_vec()));
@@ -238,7 +244,7 @@ impl Wire {
     }
 
     /// Reads signs of life until the connection is closed.
-    fn await_end(&mut self) {
+    pub(super) fn await_end(&mut self) {
         while let Some((label, _)) = self.receive() {
             assert_eq!(label.kind, Kind::Beat);
         }
