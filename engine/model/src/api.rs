@@ -172,14 +172,10 @@ impl Reply {
     /// Roughly what the reply holds in memory.
     pub fn bytes(&self) -> usize {
         const FIXED: usize = 256;
-        let row = |row: &SessionRow| {
-            let title = row.title.as_ref().map_or(0, |title| title.len());
-            FIXED + row.id.as_str().len() + title + row.metadata.len()
-        };
         FIXED
             + match self {
-                Reply::Session(session) => row(session),
-                Reply::Sessions { rows, .. } => rows.iter().map(row).sum(),
+                Reply::Session(session) => session.bytes(),
+                Reply::Sessions { rows, .. } => rows.iter().map(SessionRow::bytes).sum(),
                 Reply::Events { events, .. } => {
                     events.iter().map(|event| event.json.len() + size_of::<Event>()).sum()
                 }
@@ -229,6 +225,15 @@ pub struct SessionRow {
     pub version: u64,
     /// Whether lists hide it.
     pub archived: bool,
+}
+
+impl SessionRow {
+    /// Roughly what the row holds in memory, and takes on the wire.
+    pub fn bytes(&self) -> usize {
+        const FIXED: usize = 256;
+        let title = self.title.as_ref().map_or(0, |title| title.len());
+        FIXED + self.id.as_str().len() + title + self.metadata.len()
+    }
 }
 
 /// An event as clients see it; the bytes are shared by everyone who sends them.

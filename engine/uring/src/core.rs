@@ -63,6 +63,12 @@ impl Plan {
         let Plan { core, homes, shards, ends, files, doors, settings, heard, .. } = self;
         let (stopper, clock, started) = (self.stopper, self.clock, self.started);
         let hub = Rc::new(Hub::new(core, &homes, stopper.clone(), heard));
+        let weak = Rc::downgrade(&hub);
+        hub.clients.on_loss(move |member| {
+            if let Some(hub) = weak.upgrade() {
+                hub.lost_node(member);
+            }
+        });
         let disks: Rc<RefCell<Vec<(ShardId, UringDisk)>>> = Rc::default();
         let homecoming = Rc::clone(&disks);
         let files = FileClient::start(files, move |done| {

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -86,6 +87,17 @@ struct Queues {
     open: RefCell<BTreeMap<MemberId, Rc<Queue>>>,
     calls: RefCell<BTreeMap<u64, Waiting>>,
     next_call: Cell<u64>,
+    /// Told when a connection is gone, and what waited for it with it.
+    on_loss: RefCell<Option<OnLoss>>,
+}
+
+/// What is done when a connection is gone.
+struct OnLoss(Box<dyn Fn(MemberId)>);
+
+impl fmt::Debug for OnLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnLoss")
+    }
 }
 
 /// Messages on their way to one connection.
@@ -114,14 +126,21 @@ enum CallState {
 }
 
 impl ClientQueues {
+    /// Sets what is done when a connection is gone.
+    pub(crate) fn on_loss(&self, then: impl Fn(MemberId) + 'static) {
+        *self.0.on_loss.borrow_mut() = Some(OnLoss(Box::new(then)));
+    }
+
     /// A connection to a node stands: messages to it wait here from now on. One that stood before gets
-    /// no more of them.
+    /// no more of them, and what it was given may be lost.
     pub fn open(&self, member: MemberId) -> ClientQueue {
         let queue = Rc::new(Queue::default());
-        let before = self.0.open.borrow_mut().insert(member, Rc::clone(&queue));
+        let before = self.0.open.borrow_mut().remove(&member);
         if let Some(before) = before {
             before.end();
+            self.tell_loss(member);
         }
+        self.0.open.borrow_mut().insert(member, Rc::clone(&queue));
         ClientQueue { queues: self.clone(), member, queue }
     }
 
@@ -210,6 +229,12 @@ impl ClientQueues {
         self.resolve(number, Some(Box::new(reply)));
     }
 
+    fn tell_loss(&self, member: MemberId) {
+        if let Some(OnLoss(then)) = &*self.0.on_loss.borrow() {
+            then(member);
+        }
+    }
+
     /// Answers of a node may be lost: nobody waits for those that were under way.
     pub(crate) fn lost(&self, member: MemberId) {
         let calls = self.0.calls.borrow();
@@ -294,7 +319,7 @@ impl Drop for ClientQueue {
         if open.get(&self.member).is_some_and(|queue| Rc::ptr_eq(queue, &self.queue)) {
             open.remove(&self.member);
             drop(open);
-            self.queues.lost(self.member);
+            self.queues.tell_loss(self.member);
         }
     }
 }

@@ -275,9 +275,7 @@ impl Gateway {
                     gateway.0.clients.send(from, ClientMessage::Reply { ticket, reply }).await;
                 });
             }
-            ClientMessage::TailOpen { tail, open } => {
-                rt::spawn_local(self.clone().serve_tail(from, tail, open));
-            }
+            ClientMessage::TailOpen { tail, open } => self.serve_tail(from, tail, open),
             ClientMessage::TailCredit { tail, bytes } => {
                 self.0.credit_served(from, tail, bytes);
             }
@@ -289,19 +287,27 @@ impl Gateway {
     }
 
     /// Follows a session for another node's client.
-    async fn serve_tail(self, from: MemberId, tail: u64, open: TailOpen) {
+    fn serve_tail(&self, from: MemberId, tail: u64, open: TailOpen) {
         let mut served = self.tail(open);
         let Home::Shard(shard) = served.home else { unreachable!("a tail of this node") };
+        // Known at once: what follows on the same connection is about it.
         self.0.serve_tail((from, tail), (shard, served.id), &served.queue);
-        while let Some(message) = served.next().await {
-            if !self.0.clients.send(from, ClientMessage::Tail { tail, message }).await {
-                break;
+        let hub = Rc::clone(&self.0);
+        rt::spawn_local(async move {
+            while let Some(message) = served.next().await {
+                if let TailMessage::Events { events, .. } = &message {
+                    let bytes = events.iter().map(|event| event.json.len() as u64).sum();
+                    hub.owe_served(from, tail, bytes);
+                }
+                if !hub.clients.send(from, ClientMessage::Tail { tail, message }).await {
+                    break;
+                }
             }
-        }
-        self.0.end_served(from, tail);
+            hub.end_served(from, tail, served.id);
+        });
     }
 
-    /// Tells this core whether the connection from another node that brings its clients' matters stands.
+    /// Tells this node whether the connection from another one that brings its clients' matters stands.
     pub fn client_link(&self, member: MemberId, up: bool) {
         if !up {
             self.0.lost_node(member);

@@ -62,6 +62,8 @@ pub(crate) struct Hub {
 struct Served {
     shard: ShardId,
     id: TailId,
+    /// Bytes of events it was given and that nobody has said to have written.
+    owed: u64,
     queue: Rc<TailQueue>,
 }
 
@@ -169,6 +171,7 @@ impl Hub {
             Mail::Peer { shard, from, message } => self.hear(shard, from, message),
             Mail::Link { member } => self.link(member),
             Mail::Client { message } => self.client_answer(message),
+            Mail::Lost { member } => self.lost_here(member),
         }
     }
 
@@ -258,19 +261,39 @@ impl Hub {
         (shard, id): (ShardId, TailId),
         queue: &Rc<TailQueue>,
     ) {
-        let served = Served { shard, id, queue: Rc::clone(queue) };
-        self.served.borrow_mut().insert((from, tail), served);
+        let served = Served { shard, id, owed: 0, queue: Rc::clone(queue) };
+        let before = self.served.borrow_mut().insert((from, tail), served);
+        if let Some(before) = before {
+            before.queue.push(TailMessage::Closed(TailEnd::Lost));
+        }
     }
 
     /// A tail served for another node is over.
-    pub(crate) fn end_served(&self, from: MemberId, tail: u64) {
-        self.served.borrow_mut().remove(&(from, tail));
+    pub(crate) fn end_served(&self, from: MemberId, tail: u64, id: TailId) {
+        let mut served = self.served.borrow_mut();
+        // Another life of that node may have used its name for another tail since.
+        if served.get(&(from, tail)).is_some_and(|known| known.id == id) {
+            served.remove(&(from, tail));
+        }
+    }
+
+    /// Notes what a tail served for another node was given.
+    pub(crate) fn owe_served(&self, from: MemberId, tail: u64, bytes: u64) {
+        if let Some(served) = self.served.borrow_mut().get_mut(&(from, tail)) {
+            served.owed += bytes;
+        }
     }
 
     /// Another node's client has taken what it was given.
     pub(crate) fn credit_served(&self, from: MemberId, tail: u64, bytes: u64) {
-        let served = self.served.borrow().get(&(from, tail)).map(|s| (s.shard, s.id));
-        if let Some((shard, id)) = served {
+        let mut all = self.served.borrow_mut();
+        let Some(served) = all.get_mut(&(from, tail)) else { return };
+        // Who says more than it was given is not believed.
+        let bytes = bytes.min(served.owed);
+        served.owed -= bytes;
+        let (shard, id) = (served.shard, served.id);
+        drop(all);
+        if 0 < bytes {
             self.credit(shard, id, bytes);
         }
     }
@@ -324,9 +347,15 @@ impl Hub {
         }
     }
 
-    /// The connection with a node was lost: nothing that was asked of it will be answered, and nobody
-    /// takes what it is sent.
+    /// A connection with a node was lost, on whatever core its answers would have come: nobody waits any
+    /// more for what was asked of it, and no tail goes on behind a hole.
     pub(crate) fn lost_node(&self, member: MemberId) {
+        let others = self.outboxes.iter().enumerate().filter(|(core, _)| *core != self.core);
+        others.for_each(|(_, outbox)| outbox.tell(Mail::Lost { member }));
+        self.lost_here(member);
+    }
+
+    fn lost_here(&self, member: MemberId) {
         self.clients.lost(member);
         let remote = self.remote_tails.borrow();
         let lost: Vec<TailId> =

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use model::api::{Reply, SessionRow};
 use model::ids::{GroupId, Placement, SessionId};
+use model::limits::PAGE_BYTES_MAX;
 
 /// Parts of one page. Each group counts once, however many say that they lead it.
 #[derive(Debug)]
@@ -54,8 +55,16 @@ impl Parts {
         if let Some(end) = &self.known_to {
             self.rows.retain(|row| row.id <= *end);
         }
-        let more = self.known_to.is_some() || self.limit < self.rows.len();
-        self.rows.truncate(self.limit);
+        let mut bytes = 0;
+        let fits = |row: &&SessionRow| {
+            bytes += row.bytes();
+            bytes <= PAGE_BYTES_MAX
+        };
+        // Ends early rather than exceed what one answer may hold, but shows a row.
+        let count = self.rows.iter().take(self.limit).take_while(fits).count();
+        let count = count.max(self.rows.len().min(1));
+        let more = self.known_to.is_some() || count < self.rows.len();
+        self.rows.truncate(count);
         Reply::Sessions { rows: self.rows, more, groups: self.covered.into_iter().collect() }
     }
 }

@@ -99,6 +99,11 @@ pub(crate) enum Mail {
         /// An answer, or a tail's message.
         message: ClientMessage,
     },
+    /// For all connections there: what a node was asked, or asked for, may be lost.
+    Lost {
+        /// The node.
+        member: MemberId,
+    },
     /// For all shards there: a node's connections have come or gone.
     Link {
         /// The node.

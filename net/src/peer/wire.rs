@@ -278,12 +278,14 @@ impl Ends {
                     body: raft_body(body),
                 },
             },
-            ArchivedWireMessage::Pulse { shard, shards, intent, ready } => PeerMessage::Pulse(Pulse {
-                shard: ShardId(shard.to_native()),
-                shards: shards.to_native(),
-                intent: intent.to_native(),
-                ready: *ready,
-            }),
+            ArchivedWireMessage::Pulse { shard, shards, intent, ready } => {
+                PeerMessage::Pulse(Pulse {
+                    shard: ShardId(shard.to_native()),
+                    shards: shards.to_native(),
+                    intent: intent.to_native(),
+                    ready: *ready,
+                })
+            }
             ArchivedWireMessage::Snapshot { group, step } => PeerMessage::Snapshot {
                 group: GroupId(group.to_native()),
                 step: snapshot_step(step)?,

@@ -66,7 +66,12 @@ fn samples() -> Vec<PeerMessage> {
     .into_iter()
     .map(|body| raft(5, body))
     .collect();
-    samples.push(PeerMessage::Pulse(Pulse { shard: ShardId(1), shards: 2, intent: 99, ready: true }));
+    samples.push(PeerMessage::Pulse(Pulse {
+        shard: ShardId(1),
+        shards: 2,
+        intent: 99,
+        ready: true,
+    }));
     let number = 12;
     samples.extend(
         [
