@@ -200,7 +200,7 @@ impl Court {
     pub(crate) fn reopened(&mut self, group: u32, id: NodeId, found: FoundLog, honest: bool) {
         let (known, findings) = self.group(group);
         let node = known.nodes.entry(id).or_default();
-        let FoundLog { floor, log, hard } = found;
+        let FoundLog { floor, log, hard, .. } = found;
         if honest && hard.0 < node.hard.0 {
             let text = format!("group {group}: {id} lost term {}", node.hard.0.0);
             findings.add(Kind::Forgotten, text);

@@ -155,6 +155,9 @@ pub(crate) fn log_id(own: NodeId) -> u64 {
 pub(crate) struct FoundLog {
     /// What lies up to here is in a checkpoint.
     pub(crate) floor: Index,
+    floor_term: Term,
+    /// The term last written at the floor's place.
+    at_floor: Option<Term>,
     /// Entries.
     pub(crate) log: BTreeMap<Index, Term>,
     /// Term and vote.
@@ -185,7 +188,8 @@ pub(crate) fn open(options: Options, disk: &mut Disk) -> Result<(Shard, Found), 
         let newest_chunk = head.newest_chunk;
         for mark in &head.groups {
             let group = found.groups.entry(mark.group.0).or_default();
-            (group.floor, group.hard) = (mark.index, (mark.current_term, mark.vote));
+            (group.floor, group.floor_term) = (mark.index, mark.term);
+            group.hard = (mark.current_term, mark.vote);
         }
         for number in opening.chunks().clone() {
             let directory = open_chunk(disk, identity, number)?;
@@ -214,6 +218,7 @@ pub(crate) fn open(options: Options, disk: &mut Disk) -> Result<(Shard, Found), 
     }
     let recovered = recovery.finish().map_err(|corruption| corruption.to_string())?;
     found.cut = recovered.cut.is_some();
+    found.groups.values_mut().for_each(FoundLog::cut);
     for file in opening.snapshots() {
         let bytes = disk.files().get(&FileName::Snapshot(file)).ok_or("a snapshot is missing")?;
         for number in opening.snapshot(file, bytes)? {
@@ -244,6 +249,39 @@ fn open_chunk(
     Ok(chunk::read_directory(directory, trailer, number)?)
 }
 
+impl FoundLog {
+    /// An entry replaces all that was written behind it. One up to the floor says whether what
+    /// follows continues the floor.
+    fn entry(&mut self, index: Index, term: Term) {
+        let _replaced = self.log.split_off(&index);
+        if self.floor < index {
+            self.log.insert(index, term);
+        } else {
+            self.at_floor = (index == self.floor).then_some(term);
+        }
+    }
+
+    /// The log restarts behind a snapshot.
+    fn restart(&mut self, index: Index, term: Term) {
+        if index <= self.floor {
+            return;
+        }
+        let continues = self.log.get(&index) == Some(&term);
+        self.log = self.log.split_off(&Index(index.0 + 1));
+        if !continues {
+            self.log.clear();
+        }
+        (self.floor, self.floor_term, self.at_floor) = (index, term, None);
+    }
+
+    /// What was written behind another entry than the floor's does not count.
+    fn cut(&mut self) {
+        if self.at_floor.is_some_and(|term| term != self.floor_term) {
+            self.log.clear();
+        }
+    }
+}
+
 impl Found {
     fn take(&mut self, record: &Record<'_>) {
         let group = self.groups.entry(record.group.0).or_default();
@@ -255,20 +293,10 @@ impl Found {
                 }
             }
             RecordKind::Entry { term, index, .. } | RecordKind::Membership { term, index, .. } => {
-                if group.floor < Index(index) {
-                    let _replaced = group.log.split_off(&Index(index));
-                    group.log.insert(Index(index), Term(term));
-                }
+                group.entry(Index(index), Term(term));
             }
             RecordKind::Snapshot { term, index, .. } => {
-                if group.floor < Index(index) {
-                    let continues = group.log.get(&Index(index)) == Some(&Term(term));
-                    group.log = group.log.split_off(&Index(index + 1));
-                    if !continues {
-                        group.log.clear();
-                    }
-                    group.floor = Index(index);
-                }
+                group.restart(Index(index), Term(term));
             }
         }
     }

@@ -135,7 +135,7 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
         let kept = dice.index(run.log.len());
         let log = run.log[..kept].iter().map(|entry| (entry.index, entry.term)).collect();
         let hard = (run.term, Some(run.leader));
-        run.court.reopened(0, node, FoundLog { floor: Index(0), log, hard }, true);
+        run.court.reopened(0, node, FoundLog { log, hard, ..FoundLog::default() }, true);
     }),
     (Kind::TermBackward, |dice, run| {
         let node = nodes()[dice.index(3)];
