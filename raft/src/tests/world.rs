@@ -280,7 +280,8 @@ impl World {
     fn tick(&mut self, id: NodeId) {
         let together = if self.lease { self.ids.clone() } else { vec![id] };
         for id in together {
-            let waits = self.lacking == Some(id) && (self.doubtful.is_some() || !self.all_up_but(id));
+            let waits =
+                self.lacking == Some(id) && (self.doubtful.is_some() || !self.all_up_but(id));
             if self.cluster.is_up(id) && !waits {
                 self.cluster.with(id, Node::tick);
             }
