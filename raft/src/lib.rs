@@ -101,6 +101,8 @@ mod progress;
 mod quorum;
 mod read;
 mod ready;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -110,4 +112,6 @@ pub use message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snaps
 pub use node::{Config, Node, Restored};
 pub use progress::{PeerState, PeerStatus};
 pub use ready::{Read, Ready, Receipt};
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
 pub use status::{ChangeRefused, NotLeader, Role, Status, TransferRefused};

@@ -40,6 +40,9 @@ pub struct Config {
     /// election timeout. Safe only if no two clocks of the group differ in speed by more than one tick
     /// in an election timeout; then all nodes must be told the same.
     pub lease: bool,
+    /// The rule to be broken.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 /// What a node had made durable before it stopped.
@@ -78,6 +81,8 @@ pub struct Node {
     pub(crate) in_flight_max: usize,
     pub(crate) append_bytes_max: usize,
     pub(crate) lease: bool,
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
     pub(crate) jitter: Jitter,
     pub(crate) hard: HardMarks,
     /// Invariant: whoever leads the current term; ourselves exactly if `state` is `Leader`.
@@ -130,6 +135,8 @@ impl Node {
         assert!(heartbeat_ticks < election_ticks, "followers hear from a leader before they stand");
         assert!(1 <= config.inflight_max, "something can be under way");
         let log = Log::new(restored.snapshot, restored.entries);
+        #[cfg(feature = "sabotage")]
+        let log = log.broken_by(config.sabotage);
         assert!(log.last().0 <= restored.hard_state.term, "no entry is newer than the term");
         let mut node = Node {
             id,
@@ -139,6 +146,8 @@ impl Node {
             in_flight_max: config.inflight_max,
             append_bytes_max: config.append_bytes_max,
             lease: config.lease,
+            #[cfg(feature = "sabotage")]
+            sabotage: config.sabotage,
             jitter: Jitter::new(seed, id),
             hard: HardMarks::new(restored.hard_state),
             leader: None,
@@ -268,7 +277,11 @@ impl Node {
             State::PreCandidate(_) | State::Candidate(_) => self.become_follower(),
             State::Follower => {}
         }
-        self.log.restore(&snapshot);
+        let continues = self.log.term_at(snapshot.last.1) == Some(snapshot.last.0);
+        #[cfg(feature = "sabotage")]
+        let continues = !self.breaks(crate::sabotage::Sabotage::CutBehindSnapshot)
+            && (continues || self.breaks(crate::sabotage::Sabotage::KeepBehindSnapshot));
+        self.log.restore(&snapshot, continues);
         let matched = snapshot.last.1;
         // What was promised of the log before may lie beyond what it is now.
         let last = self.log.last().1;

@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 
-use crate::leader::continue_from;
+use crate::leader::{Leadership, continue_from};
 use crate::message::{Body, Index, NodeId};
 use crate::node::{Node, State};
 use crate::quorum;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 
 /// Reads that may wait in one node; more are answered in vain at once.
 pub(crate) const READS_MAX: usize = 4096;
@@ -173,17 +175,31 @@ impl Node {
         }
     }
 
-    /// Begins one round for all reads that came since the last Ready. Nothing is known to be committed
-    /// before an entry of our own term is (thesis, 6.4, step 1).
+    /// Nothing is known to be committed before an entry of our own term is (thesis, 6.4, step 1).
+    pub(crate) fn may_read(&self, leadership: &Leadership) -> bool {
+        #[cfg(feature = "sabotage")]
+        if self.breaks(Sabotage::ReadBeforeOwnCommit) {
+            return true;
+        }
+        leadership.began <= self.log.committed()
+    }
+
+    /// Begins one round for all reads that came since the last Ready.
     pub(crate) fn begin_rounds(&mut self) {
         let committed = self.log.committed();
         let alone = self.log.membership().is_ruled_by(self.id);
+        let may_read = match &self.state {
+            State::Leader(leadership) => self.may_read(leadership),
+            _ => return,
+        };
         let State::Leader(leadership) = &mut self.state else { return };
         let rounds = &mut leadership.rounds;
-        if !rounds.has_fresh() || committed < leadership.began {
+        if !rounds.has_fresh() || !may_read {
             return;
         }
         let askers = std::mem::take(&mut rounds.fresh);
+        #[cfg(feature = "sabotage")]
+        let alone = alone || self.sabotage == Some(Sabotage::ReadWithoutRound);
         if alone || (self.lease && rounds.has_lease()) {
             askers.into_iter().for_each(|asker| self.answer(asker, Some(committed)));
             return;
@@ -217,6 +233,11 @@ impl Node {
         let proven = quorum::reached_by(self.log.membership(), answered);
         let rounds = &mut leadership.rounds;
         while let Some((_, began)) = rounds.begun.pop_front_if(|(round, _)| *round <= proven) {
+            #[cfg(feature = "sabotage")]
+            let began = match self.sabotage == Some(Sabotage::LeaseFromAnswer) {
+                true => rounds.clock,
+                false => began,
+            };
             // One tick for clocks that differ, and one since a tick may come right after it is counted.
             let until = (began + election_ticks).saturating_sub(2);
             rounds.lease_until = rounds.lease_until.max(until);

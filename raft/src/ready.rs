@@ -166,6 +166,13 @@ impl Node {
         // itself written and its receipt stands for all before. Within a term nothing handed out is
         // put back after it was replaced: only that term's leader appends, and it never replaces
         // what it has.
+        #[cfg(feature = "sabotage")]
+        if self.breaks(crate::sabotage::Sabotage::CountStaleReceipt)
+            && let Some((_, index)) = receipt.last
+            && let Some(term) = self.log.term_at(index.min(self.log.submitted()))
+        {
+            self.log.persisted((term, index.min(self.log.submitted())));
+        }
         if receipt.term == term {
             self.hard.durable =
                 HardState { term, vote: receipt.vote.or(self.hard.durable_vote(term)) };
@@ -206,6 +213,20 @@ impl Node {
     }
 
     fn keeps(&self, promise: &Promise) -> bool {
+        #[cfg(feature = "sabotage")]
+        match promise.message.body {
+            Body::VoteReply { .. } | Body::VoteRequest { .. } => {
+                if self.breaks(crate::sabotage::Sabotage::VoteBeforeDurable) {
+                    return true;
+                }
+            }
+            Body::AppendAccepted { .. } => {
+                if self.breaks(crate::sabotage::Sabotage::AcceptBeforeDurable) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
         self.hard.is_durable() && self.restoring.is_none() && promise.needs <= self.log.durable()
     }
 

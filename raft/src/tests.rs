@@ -16,6 +16,8 @@ mod print;
 mod quorum;
 mod random;
 mod recovery;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod script;
 mod world;
 
@@ -36,6 +38,8 @@ fn config(id: u64) -> Config {
         inflight_max: 8,
         append_bytes_max: 1 << 20,
         lease: false,
+        #[cfg(feature = "sabotage")]
+        sabotage: None,
     }
 }
 

@@ -92,6 +92,15 @@ impl Oracle {
         self.check_members(index, &snapshot.membership);
     }
 
+    /// A leader tells another to take over: that one has all there is to lose.
+    pub(super) fn hands_over(&self, leader: &Node, heir: &Member) {
+        let committed = leader.log.committed();
+        let Some(known) = self.ledger.get(&committed) else { return };
+        let lost = (heir.config.id, known.entry.term, committed);
+        let holds = heir.disk.holds(&known.entry) || self.lost.contains(&lost);
+        assert!(holds, "only who has all that is committed is told to stand");
+    }
+
     fn check_members(&self, index: Index, membership: &Arc<Membership>) {
         if let Some((_, known)) = self.members.range(..=index).next_back() {
             assert_eq!(known, membership, "all know the same members");
