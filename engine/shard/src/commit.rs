@@ -12,6 +12,8 @@ use crate::group::UNKNOWN;
 use crate::machine::Outcome;
 use crate::membership::{put_membership, snapshot_record};
 use crate::peer::PeerMessage;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::shard::{Parked, Shard};
 use crate::wal::RecordKind;
 
@@ -49,8 +51,23 @@ impl Shard {
             snapshots,
         } = ready;
         self.send_all(slot, messages);
+        #[cfg(feature = "sabotage")]
+        let messages_after_persist = match self.options.sabotage {
+            Some(Sabotage::SayBeforeDurable) => {
+                self.send_all(slot, messages_after_persist);
+                Vec::new()
+            }
+            _ => messages_after_persist,
+        };
         let last = self.persist(slot, hard_state, snapshot.as_ref(), &entries, receipt.as_ref());
         match (last, receipt) {
+            #[cfg(feature = "sabotage")]
+            (Some(_), Some(receipt))
+                if self.options.sabotage == Some(Sabotage::BelieveBeforeDurable) =>
+            {
+                self.groups[slot].node.persisted(receipt);
+                self.send_all(slot, messages_after_persist);
+            }
             (Some(batch), Some(receipt)) => {
                 let messages = messages_after_persist;
                 self.parked.push_back(Parked { batch, slot, receipt, messages });
@@ -145,6 +162,11 @@ impl Shard {
             let Some(resolved) = resolved else { continue };
             self.pending_requests -= 1;
             self.pending_bytes -= resolved.bytes;
+            #[cfg(feature = "sabotage")]
+            let resolved = match self.options.sabotage {
+                Some(Sabotage::AnswerReplaced) => crate::group::Resolved { own: true, ..resolved },
+                _ => resolved,
+            };
             let reply = match outcome {
                 Some(outcome) if resolved.own => self.reply(entry, outcome),
                 _ => Refusal::from(UNKNOWN).into(),

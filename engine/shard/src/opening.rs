@@ -18,6 +18,8 @@ use crate::flush::Flush;
 use crate::group::Group;
 use crate::machine::Machine;
 use crate::membership::{read_membership, read_snapshot_record};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::sessions::Slot;
 use crate::shard::{Options, Shard};
 use crate::wal::{self, LogFloor, Record, RecordKind, Recovered, Wal};
@@ -139,7 +141,12 @@ impl Opening {
         let log = log.ok_or_else(|| format!("log holds a record of foreign group {}", group.0))?;
         match record.kind {
             RecordKind::HardState { term, vote } => {
-                log.promised(HardState { term: Term(term), vote: vote.map(NodeId) });
+                let hard_state = HardState { term: Term(term), vote: vote.map(NodeId) };
+                #[cfg(feature = "sabotage")]
+                if self.options.sabotage == Some(Sabotage::ForgetPromises) {
+                    log.hard_state = hard_state;
+                }
+                log.promised(hard_state);
                 Ok(())
             }
             RecordKind::Entry { term, index, payload: [] } => {
@@ -203,7 +210,13 @@ impl Opening {
         let mut snapshot_files = BTreeMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (id, mut log) in self.groups {
+            #[cfg(feature = "sabotage")]
+            let entries = log.entries.clone();
             log.finish();
+            #[cfg(feature = "sabotage")]
+            if self.options.sabotage == Some(Sabotage::KeepReplaced) {
+                log.entries = entries;
+            }
             if let Some(file) = log.snapshot {
                 snapshot_files.insert(file, (id, log.floor.1.0));
             }
@@ -236,6 +249,11 @@ fn open_group(options: &Options, id: GroupId, log: GroupLog, doubtful: bool) -> 
         inflight_max: APPENDS_IN_FLIGHT_MAX,
         append_bytes_max: APPEND_BYTES_MAX,
         lease: false,
+        #[cfg(feature = "sabotage")]
+        sabotage: match options.sabotage {
+            Some(Sabotage::Raft(rule)) => Some(rule),
+            _ => None,
+        },
     };
     let snapshot = Snapshot { last: log.floor, membership: log.membership };
     let floor = log.floor;

@@ -11,6 +11,8 @@ use model::limits::{RECORD_BYTES_MAX, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHAR
 
 use crate::effect::{TailId, Ticket};
 use crate::group::{Read, UNKNOWN};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::shard::Shard;
 
 impl Shard {
@@ -22,6 +24,12 @@ impl Shard {
                 let groups = self.led_groups();
                 let reply = self.lists.open(ticket, list, groups);
                 self.replies.extend(reply.map(|reply| (ticket, reply)));
+            }
+            #[cfg(feature = "sabotage")]
+            (read @ (Request::Get(_) | Request::Events(_)), Some(slot))
+                if self.options.sabotage == Some(Sabotage::AnswerWithoutRound) =>
+            {
+                self.answer_read(slot, Read::Request(ticket, Box::new(read)), now);
             }
             (read @ (Request::Get(_) | Request::Events(_)), Some(slot)) => {
                 self.read(slot, Read::Request(ticket, Box::new(read)));
@@ -48,6 +56,10 @@ impl Shard {
         if !group.is_serving() {
             let leader = group.leader();
             return self.replies.push((ticket, Reply::NotLeader { leader }));
+        }
+        #[cfg(feature = "sabotage")]
+        if self.options.sabotage == Some(Sabotage::RefuseWithoutRound) && !self.is_known(&request) {
+            return self.refuse(ticket, Code::SessionNotFound);
         }
         if self.is_known(&request) {
             self.propose(slot, ticket, request, now);

@@ -26,6 +26,8 @@ use crate::neighbours::{NeighbourStatus, Neighbours};
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::tails::Tails;
 use crate::wal::{LogIdentity, Wal};
 
@@ -49,6 +51,9 @@ pub struct Options {
     pub log_kept_bytes: usize,
     /// The node's place among others.
     pub cluster: Cluster,
+    /// A rule to break.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 impl Options {
@@ -134,6 +139,11 @@ impl Shard {
     ) -> Shard {
         let not_ready = groups.len();
         let newest = wal.durable_batch();
+        #[cfg(feature = "sabotage")]
+        let newest = match options.sabotage {
+            Some(Sabotage::RepeatSnapshotNumbers) => BatchNumber(0),
+            _ => newest,
+        };
         Shard {
             options,
             awake: (0..groups.len()).collect(),

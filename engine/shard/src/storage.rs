@@ -93,6 +93,10 @@ impl Shard {
         if !self.flush.is_running() && self.wants_flush() && retry {
             let marks: Vec<_> = self.groups.iter().map(Group::mark).collect();
             let floor = self.wal.floor_after(|group| covered(&marks, group));
+            #[cfg(feature = "sabotage")]
+            if self.options.sabotage == Some(crate::sabotage::Sabotage::ReleaseBeforeCheckpoint) {
+                self.ops.extend(self.wal.release(floor));
+            }
             self.flush.begin(&mut self.machine, floor, marks);
             self.changed_since_flush = false;
             self.flush_due = false;
@@ -161,6 +165,10 @@ impl Shard {
         self.facts.checkpoints += 1;
         self.flush_retry_at = None;
         self.more_work = true;
+        #[cfg(feature = "sabotage")]
+        if self.options.sabotage == Some(crate::sabotage::Sabotage::ReleaseBeforeCheckpoint) {
+            return self.drop_snapshot_files();
+        }
         self.ops.extend(self.wal.release(floor));
         self.drop_snapshot_files();
     }
