@@ -44,10 +44,12 @@ impl Atlas {
         self.unknown.is_none() && absent < self.nodes
     }
 
-    /// A node's disk is damaged, and it finds out.
+    /// A node knows that its disk is damaged, or is given another.
     pub(crate) fn hurt(&mut self, node: usize) {
-        assert!(self.allows_known(node), "enough good copies remain");
         self.known.insert(node);
+        if self.unknown == Some(node) {
+            self.unknown = None;
+        }
     }
 
     /// A node's disk has damage that it may not find out about.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use model::api::{EventsPage, Reply, Request};
 use model::cluster::name_tag;
+use model::error::Code;
 use model::ids::Seq;
 use raft::{Index, NodeId};
 
@@ -124,6 +125,8 @@ fn found(options: Options) -> World {
                 paused_until: Time(0),
                 stalled_until: vec![Time(0); shards as usize],
                 broken: None,
+                scarred: false,
+                hurt_in: 0,
             }
         })
         .collect();
@@ -279,10 +282,13 @@ impl World {
                     }
                 }
                 Some(Reply::NotLeader { .. }) if !self.hosts(session, node) => return None,
-                Some(Reply::Refused(refusal))
-                    if refusal.code == model::error::Code::SessionNotFound =>
-                {
+                Some(Reply::Refused(refusal)) if refusal.code == Code::SessionNotFound => {
                     return self.ground.is_created(session).then(Vec::new);
+                }
+                Some(Reply::Refused(refusal))
+                    if refusal.code == Code::ArchiveReadUnavailable && self.nodes[node].scarred =>
+                {
+                    return None;
                 }
                 other => {
                     told = format!("{other:?}");
