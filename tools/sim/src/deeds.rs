@@ -231,7 +231,10 @@ impl World {
             let holds = (0..self.options.groups).all(|group| {
                 let hosts = replicas(GroupId(group), &tags, self.options.factor);
                 let committed = self.court.committed(group);
-                !hosts.contains(&this.tag) || self.court.holds(group, this.id(), committed)
+                let votes = self.court.is_voter(group, this.id());
+                let votes = votes.unwrap_or_else(|| self.founders.contains(&this.id()));
+                let holds = self.court.holds(group, this.id(), committed);
+                !hosts.contains(&this.tag) || (votes && holds)
             });
             if this.is_up() && this.hurt_in < this.life && !lies && holds {
                 self.atlas.healed(node);
