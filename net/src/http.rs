@@ -25,6 +25,7 @@ use model::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LINGER_BYTES_MAX, LINGER_SECOND
 use uring::Gateway;
 use uring::rt::{self as runtime, TcpListener, TcpStream};
 
+use crate::Mode;
 use crate::exposition::Exposition;
 use crate::identity::Identity;
 use crate::meters::Meters;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) meters: Meters,
     pub(crate) exposition: Exposition,
+    pub(crate) mode: Mode,
     /// Whether health and metrics have a listener of their own.
     pub(crate) has_ops_listener: bool,
     pub(crate) bodies: Bodies,
@@ -75,6 +77,7 @@ impl Shared {
         exposition: Exposition,
         has_ops_listener: bool,
         connections_max: usize,
+        mode: Mode,
     ) -> Shared {
         let identity = Identity::service();
         Shared {
@@ -82,6 +85,7 @@ impl Shared {
             gateway,
             identity,
             exposition,
+            mode,
             has_ops_listener,
             bodies: Bodies::default(),
             links: Links::new(Instant::now()),

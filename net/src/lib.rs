@@ -57,6 +57,15 @@ pub use peer::{CoreLinks, Links, Newcomer, PeerConfig, meet};
 use http::Shared;
 use http::api::Face;
 
+/// What a node is for its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It holds data.
+    WriteNode,
+    /// It holds none, and forwards everything.
+    RouterNode,
+}
+
 /// What the doors of one core need to know.
 #[derive(Debug, Clone)]
 pub struct DoorConfig {
@@ -71,6 +80,8 @@ pub struct DoorConfig {
     pub drain: Duration,
     /// The process's metrics.
     pub exposition: Exposition,
+    /// What the node is.
+    pub mode: Mode,
 }
 
 /// Why the doors of a core cannot open.
@@ -135,6 +146,7 @@ impl Door {
             config.exposition,
             ops.is_some(),
             config.connections_max,
+            config.mode,
         ));
         spawn_local(http::sweep(Rc::clone(&shared)));
         let operator = async {

@@ -322,6 +322,11 @@ impl Gateway {
         self.0.link(member);
     }
 
+    /// Whether any other node can be heard.
+    pub fn hears_anybody(&self) -> bool {
+        self.0.heard.is_anybody()
+    }
+
     /// Whether the node takes requests.
     pub fn readiness(&self) -> Readiness {
         self.0.stopper.readiness()

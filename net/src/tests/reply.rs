@@ -5,6 +5,7 @@ use hyper::body::Body;
 use hyper::header::{ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue};
 use model::error::Code;
 
+use crate::Mode;
 use crate::http::api::{ready, takes_json};
 use crate::http::reply::{self, Reply};
 use crate::problem::{Problem, Unreadable};
@@ -103,22 +104,34 @@ fn a_preflight_echoes_the_headers_asked_for() {
 #[test]
 fn readiness_is_told_in_the_contracts_words() {
     check(
-        ready(Readiness::Ready),
+        ready(Mode::WriteNode, Readiness::Ready, false),
         expect![[r#"
             200 content-type: application/json; charset=utf-8
             {"status":"ok","mode":"write_node"}"#]],
     );
     check(
-        ready(Readiness::Starting { groups_not_ready: 3 }),
+        ready(Mode::WriteNode, Readiness::Starting { groups_not_ready: 3 }, true),
         expect![[r#"
             503 content-type: application/json; charset=utf-8; retry-after: 1
             {"status":"starting","mode":"write_node","reason":"raft_sync"}"#]],
     );
     check(
-        ready(Readiness::Draining),
+        ready(Mode::WriteNode, Readiness::Draining, true),
         expect![[r#"
             503 content-type: application/json; charset=utf-8; retry-after: 1
             {"status":"starting","mode":"write_node","reason":"draining"}"#]],
+    );
+    check(
+        ready(Mode::RouterNode, Readiness::Ready, true),
+        expect![[r#"
+            200 content-type: application/json; charset=utf-8
+            {"status":"ok","mode":"router_node"}"#]],
+    );
+    check(
+        ready(Mode::RouterNode, Readiness::Ready, false),
+        expect![[r#"
+            503 content-type: application/json; charset=utf-8; retry-after: 1
+            {"status":"starting","mode":"router_node","reason":"router_sync"}"#]],
     );
 }
 

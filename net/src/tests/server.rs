@@ -20,7 +20,7 @@ use uring::layout::ShardDir;
 use uring::rt;
 use uring::{Cores, Doors, Readiness, Settings, Stopper, SyncStrategy};
 
-use crate::{Door, DoorConfig, Exposition};
+use crate::{Door, DoorConfig, Exposition, Mode};
 
 const SEGMENT_BYTES: u64 = 1024 * 1024;
 /// No answer takes this long; a test that waits for one fails.
@@ -79,6 +79,7 @@ impl Server {
                 connections_max: special.connections_max,
                 drain: PATIENCE,
                 exposition: special.exposition.clone(),
+                mode: Mode::WriteNode,
             };
             let tell = tell.lock().unwrap().take().expect("one core opens its doors");
             Box::pin(async move {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use model::config::ServeConfig;
-use net::{CoreLinks, Door, DoorConfig, Exposition, Links};
+use net::{CoreLinks, Door, DoorConfig, Exposition, Links, Mode};
 use uring::Doors;
 
 /// The doors of a configured server on so many cores. Connections are spread evenly by the kernel,
@@ -24,6 +24,7 @@ pub(crate) fn of(
         connections_max: usize::try_from(share).expect("a number of 32 bits"),
         drain: Duration::from_millis(config.shutdown_timeout_ms),
         exposition,
+        mode: if config.cluster.is_router() { Mode::RouterNode } else { Mode::WriteNode },
     };
     let doors: Doors = Arc::new(move |gateway| {
         let (door, links, tell) = (door.clone(), links.clone(), tell.clone());

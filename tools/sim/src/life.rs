@@ -74,7 +74,7 @@ impl World {
     fn tell_found(&mut self, node: usize, found: Found) {
         let id = self.nodes[node].id();
         self.counters.reach_times(Reached::TornTailCut, u64::from(found.cut));
-        let honest = !self.atlas.is_damaged(node);
+        let honest = !self.nodes[node].scarred;
         for (group, log) in found.groups {
             self.court.reopened(group, id, log, honest);
         }
@@ -82,7 +82,7 @@ impl World {
 
     /// Damage that is found out is no failure of the node's: what was not damaged must open.
     fn cannot_open(&mut self, node: usize, what: String) {
-        if !self.atlas.is_damaged(node) {
+        if !self.nodes[node].scarred {
             self.findings.add(Kind::CannotOpen, format!("node {node}: {what}"));
         }
         self.counters.reach(Reached::ReopenRefused);
@@ -125,6 +125,7 @@ impl World {
         let this = &mut self.nodes[node];
         this.incarnation += 1;
         this.broken = None;
+        this.scarred = false;
         this.disks.iter_mut().for_each(crate::disk::Disk::empty);
     }
 }

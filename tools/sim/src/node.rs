@@ -91,6 +91,10 @@ pub(crate) struct Node {
     pub(crate) stalled_until: Vec<Time>,
     /// Why its files could not be opened.
     pub(crate) broken: Option<String>,
+    /// Whether its disk has been damaged since it was new: what was damaged may not open, or read.
+    pub(crate) scarred: bool,
+    /// The life in which its disk was damaged last.
+    pub(crate) hurt_in: u32,
 }
 
 impl Node {
@@ -156,8 +160,6 @@ pub(crate) struct FoundLog {
     /// What lies up to here is in a checkpoint.
     pub(crate) floor: Index,
     floor_term: Term,
-    /// The term last written at the floor's place.
-    at_floor: Option<Term>,
     /// Entries.
     pub(crate) log: BTreeMap<Index, Term>,
     /// Term and vote.
@@ -250,14 +252,11 @@ fn open_chunk(
 }
 
 impl FoundLog {
-    /// An entry replaces all that was written behind it. One up to the floor says whether what
-    /// follows continues the floor.
+    /// An entry replaces all that was written behind it.
     fn entry(&mut self, index: Index, term: Term) {
         let _replaced = self.log.split_off(&index);
         if self.floor < index {
             self.log.insert(index, term);
-        } else {
-            self.at_floor = (index == self.floor).then_some(term);
         }
     }
 
@@ -271,12 +270,12 @@ impl FoundLog {
         if !continues {
             self.log.clear();
         }
-        (self.floor, self.floor_term, self.at_floor) = (index, term, None);
+        (self.floor, self.floor_term) = (index, term);
     }
 
-    /// What was written behind another entry than the floor's does not count.
+    /// What was written behind another entry than the floor's does not count: its term is older.
     fn cut(&mut self) {
-        if self.at_floor.is_some_and(|term| term != self.floor_term) {
+        if self.log.first_key_value().is_some_and(|(_, term)| *term < self.floor_term) {
             self.log.clear();
         }
     }

@@ -16,6 +16,14 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
     let (from, to, term) = (*from, *to, *term);
     match body {
         Body::Append { previous, entries, committed, .. } => {
+            for entry in entries {
+                if let Content::Membership(members) = &entry.content {
+                    if members.is_joint() {
+                        counters.reach(Reached::JointMembership);
+                    }
+                    court.membership(group, (entry.index, entry.term), members);
+                }
+            }
             let entries: Vec<Seen> = entries.iter().map(seen).collect();
             court.promises(group, term, from);
             court.append(group, (term, from), *previous, (&entries, *committed));
@@ -118,9 +126,9 @@ pub(crate) fn stepped(step: &shard::peer::SnapshotStep, counters: &mut Counters)
     match step {
         SnapshotStep::Offer { .. } => counters.reach(Reached::SnapshotOffered),
         SnapshotStep::End { .. } => counters.reach(Reached::SnapshotEnded),
-        SnapshotStep::PullFrames { .. }
-        | SnapshotStep::Frames { .. }
-        | SnapshotStep::PullEvents { .. }
-        | SnapshotStep::Events { .. } => {}
+        SnapshotStep::Frames { .. } | SnapshotStep::Events { .. } => {
+            counters.reach(Reached::SnapshotPart);
+        }
+        SnapshotStep::PullFrames { .. } | SnapshotStep::PullEvents { .. } => {}
     }
 }
