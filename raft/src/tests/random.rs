@@ -9,7 +9,7 @@ use std::ops::AddAssign;
 use super::world::{Reached, World};
 
 pub(super) const SEEDS: u64 = 200;
-const STEPS: u32 = 5_000;
+const STEPS: u32 = 10_000;
 
 impl AddAssign for Reached {
     fn add_assign(&mut self, other: Reached) {

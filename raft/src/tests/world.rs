@@ -9,13 +9,15 @@ use crate::node::{Config, Node, Restored};
 use crate::status::{Role, Status};
 
 use super::cluster::Cluster;
-use super::{config, ids, print, voters};
+use super::{ELECTION_TICKS, HEARTBEAT_TICKS, config, ids, print, voters};
 
 /// How many entries wait for a quorum at most.
 const WAITING_MAX: u64 = 64;
 /// The network forgets what is beyond this.
 const MESSAGES_MAX: usize = 300;
 const STREAMS_MAX: usize = 6;
+/// So often an act is drawn that can happen to nobody, before the step is left out.
+const DRAWS_MAX: usize = 8;
 
 /// splitmix64.
 #[derive(Debug)]
@@ -69,11 +71,36 @@ enum Act {
     Transfer,
     Change,
     Wake,
+    Offer,
     CutOrHeal,
     Crash,
     Restart,
     RestartInDoubt,
     LoseForEver,
+}
+
+/// What happens to messages on a link.
+#[derive(Debug, Clone, Copy)]
+enum Link {
+    Open,
+    Cut,
+    Held,
+}
+
+impl Act {
+    /// Whether it stands in the way of progress.
+    fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Act::Campaign
+                | Act::Suspect
+                | Act::StepDown
+                | Act::CutOrHeal
+                | Act::Crash
+                | Act::RestartInDoubt
+                | Act::LoseForEver
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -90,6 +117,12 @@ pub(super) struct World {
     slow: Option<NodeId>,
     /// Links that lose everything, one direction each.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Links that hold everything back for a while.
+    held: BTreeSet<(NodeId, NodeId)>,
+    /// Steps until the weather changes.
+    weather_steps: usize,
+    changes: bool,
+    loses: bool,
     /// Nodes that are gone for ever.
     pub(super) gone: BTreeSet<NodeId>,
     /// The node that asks in doubt: nothing else goes wrong until it has been answered.
@@ -121,18 +154,22 @@ impl World {
         let quiet_ticks = dice.one_of(&[0, 0, 5, 20]);
         let (append_bytes_max, inflight_max) =
             (dice.one_of(&[1, 200, 1 << 20]), dice.one_of(&[1, 2, 16]));
-        let weights = draw_weights(&mut dice, changes, loses, lease);
-        let (loss, doubling) = (dice.one_of(&[0, 5, 30]), dice.one_of(&[0, 10, 50]));
+        let election_ticks =
+            if lease { ELECTION_TICKS } else { dice.one_of(&[6, 6, ELECTION_TICKS]) };
+        let heartbeat_ticks = dice.one_of(&[1, HEARTBEAT_TICKS]);
         let spare = if changes { 3 } else { 0 };
         let ids = ids(1..=count + spare);
-        let slow = ids.get(dice.one_of(&[0, 1, 9])).copied();
         let mut world = World {
             cluster: Cluster::default(),
-            weights,
-            loss,
-            doubling,
-            slow,
+            weights: Vec::new(),
+            loss: 0,
+            doubling: 0,
+            slow: None,
             cut: BTreeSet::new(),
+            held: BTreeSet::new(),
+            weather_steps: 0,
+            changes,
+            loses,
             gone: BTreeSet::new(),
             doubtful: None,
             lacking: None,
@@ -146,8 +183,16 @@ impl World {
             ids,
         };
         for id in world.ids.clone() {
-            let mut config =
-                Config { quiet_ticks, seed, inflight_max, append_bytes_max, lease, ..config(id.0) };
+            let mut config = Config {
+                election_ticks,
+                heartbeat_ticks,
+                quiet_ticks,
+                seed,
+                inflight_max,
+                append_bytes_max,
+                lease,
+                ..config(id.0)
+            };
             adjust(&mut config);
             let members =
                 if id.0 <= count { voters(count) } else { Arc::new(Membership::default()) };
@@ -167,14 +212,37 @@ impl World {
         reached
     }
 
-    /// Something happens to somebody.
-    pub(super) fn act(&mut self) {
-        let act = self.draw();
-        if self.cluster.members.values().all(|member| member.node.is_none()) && act != Act::Restart
-        {
+    /// What is likely changes now and then.
+    fn change_weather(&mut self) {
+        if let Some(left) = self.weather_steps.checked_sub(1) {
+            self.weather_steps = left;
             return;
         }
-        let Some(id) = self.someone(act) else { return };
+        self.weather_steps = 50 + self.dice.below(300);
+        let dice = &mut self.dice;
+        self.weights = draw_weights(dice, self.changes, self.loses, self.lease);
+        self.loss = dice.one_of(&[0, 0, 5, 30]);
+        self.doubling = dice.one_of(&[0, 10, 50]);
+        self.slow = Some(dice.one_of(&self.ids)).filter(|_| dice.percent(30));
+        let is_fair = dice.percent(50);
+        if is_fair {
+            self.loss = 0;
+            self.weights.retain(|(act, _)| !act.is_fault());
+        }
+        if is_fair || dice.percent(30) {
+            self.held.clear();
+            self.cut.clear();
+        }
+    }
+
+    /// Something happens to somebody.
+    pub(super) fn act(&mut self) {
+        self.change_weather();
+        let possible = (0..DRAWS_MAX).find_map(|_| {
+            let act = self.draw();
+            self.someone(act).map(|id| (act, id))
+        });
+        let Some((act, id)) = possible else { return };
         match act {
             Act::Deliver => self.deliver(),
             Act::Tick => self.tick(id),
@@ -196,6 +264,7 @@ impl World {
             Act::Transfer => self.transfer(id),
             Act::Change => self.change(id),
             Act::Wake => self.cluster.with(id, Node::wake),
+            Act::Offer => self.offer(id),
             Act::CutOrHeal => self.cut_or_heal(id),
             Act::Crash => self.crash(id),
             Act::Restart if self.lacking == Some(id) => self.ask_in_doubt(id),
@@ -217,6 +286,8 @@ impl World {
         let can = |id: &&NodeId| {
             let member = &self.cluster.members[*id];
             match (act, &member.node) {
+                (Act::Deliver, _) => !self.cluster.network.is_empty(),
+                (Act::Stream, _) => !self.cluster.streams.is_empty(),
                 (Act::Restart | Act::RestartInDoubt, node) => {
                     node.is_none() && !self.gone.contains(*id)
                 }
@@ -248,13 +319,16 @@ impl World {
 
     fn deliver(&mut self) {
         let under_way = self.cluster.network.len();
-        if under_way == 0 {
-            return;
-        }
         // Mostly in order, sometimes not.
         let slot = if self.dice.percent(80) { 0 } else { self.dice.below(under_way) };
         let message = &self.cluster.network[slot];
-        let is_cut = self.cut.contains(&(message.from, message.to));
+        let link = (message.from, message.to);
+        if self.held.contains(&link) && self.doubtful.is_none() {
+            let message = self.cluster.network.remove(slot);
+            self.cluster.network.push(message);
+            return;
+        }
+        let is_cut = self.cut.contains(&link);
         let lost = is_cut || self.dice.percent(self.loss) || MESSAGES_MAX < under_way;
         if lost && self.doubtful.is_none() {
             self.cluster.network.remove(slot);
@@ -328,9 +402,6 @@ impl World {
     /// A snapshot arrives, perhaps not for the last time, or is lost.
     fn stream(&mut self) {
         let under_way = self.cluster.streams.len();
-        if under_way == 0 {
-            return;
-        }
         let slot = self.dice.below(under_way);
         if self.dice.percent(30) && under_way < STREAMS_MAX {
             let copy = self.cluster.streams[slot].clone();
@@ -342,6 +413,14 @@ impl World {
         self.reached.count("snapshots of no use", usize::from(arrives && !taken));
     }
 
+    /// Somebody sends its state to somebody, asked or not.
+    fn offer(&mut self, id: NodeId) {
+        let to = self.dice.one_of(&self.ids);
+        if to != id && self.cluster.streams.len() < STREAMS_MAX {
+            self.cluster.offer(id, to);
+        }
+    }
+
     fn transfer(&mut self, id: NodeId) {
         let to = self.dice.one_of(&self.ids);
         let begun = self.cluster.with(id, |node| node.transfer(to)).is_ok();
@@ -351,14 +430,26 @@ impl World {
     fn change(&mut self, id: NodeId) {
         let alive: Vec<NodeId> =
             self.ids.iter().copied().filter(|id| !self.gone.contains(id)).collect();
-        let (mut voters, mut learners) = (Vec::new(), Vec::new());
-        for member in alive {
-            match self.dice.below(5) {
-                0..3 => voters.push(member),
-                3 => learners.push(member),
-                _ => {}
+        let mut voters = self.cluster.node(id).membership().voters.clone();
+        let mut learners = Vec::new();
+        if self.dice.percent(60) {
+            // One comes, or one goes.
+            let one = self.dice.one_of(&alive);
+            match voters.iter().position(|voter| *voter == one) {
+                Some(slot) => drop(voters.remove(slot)),
+                None => voters.push(one),
+            }
+        } else {
+            voters.clear();
+            for member in alive {
+                match self.dice.below(5) {
+                    0..3 => voters.push(member),
+                    3 => learners.push(member),
+                    _ => {}
+                }
             }
         }
+        voters.retain(|voter| !self.gone.contains(voter));
         if voters.len() < self.voters_min {
             return;
         }
@@ -366,15 +457,34 @@ impl World {
         self.reached.count("changes begun", usize::from(begun));
     }
 
+    /// Links are cut, or hold back what they are given: one of them, or all of a node.
     fn cut_or_heal(&mut self, id: NodeId) {
-        if self.dice.percent(40) {
+        if self.dice.percent(30) {
             self.cut.clear();
+            self.held.clear();
             return;
         }
-        let other = self.dice.one_of(&self.ids);
-        self.cut.insert((id, other));
-        if self.dice.percent(50) {
-            self.cut.insert((other, id));
+        let others = if self.dice.percent(50) {
+            vec![self.dice.one_of(&self.ids)]
+        } else {
+            self.ids.clone()
+        };
+        let (outward, inward) = self.dice.one_of(&[
+            (Link::Cut, Link::Cut),
+            (Link::Cut, Link::Held),
+            (Link::Cut, Link::Open),
+            (Link::Open, Link::Cut),
+            (Link::Open, Link::Held),
+            (Link::Held, Link::Held),
+        ]);
+        for other in others {
+            for (link, fate) in [((id, other), outward), ((other, id), inward)] {
+                match fate {
+                    Link::Open => false,
+                    Link::Cut => self.cut.insert(link),
+                    Link::Held => self.held.insert(link),
+                };
+            }
         }
     }
 
@@ -452,9 +562,9 @@ fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec
     let only = |wanted: bool, weight: usize| if wanted { weight } else { 0 };
     vec![
         (Act::Deliver, one_of([100, 200, 400])),
-        (Act::Tick, if lease { one_of([5, 15, 30]) } else { one_of([10, 40, 100]) }),
+        (Act::Tick, if lease { one_of([5, 15, 30]) } else { one_of([20, 60, 120]) }),
         (Act::TakeReady, 200),
-        (Act::ReachDisk, one_of([50, 100, 200])),
+        (Act::ReachDisk, one_of([20, 100, 200])),
         (Act::Report, 100),
         (Act::Propose, one_of([2, 40, 80])),
         (Act::Read, one_of([0, 5, 20])),
@@ -467,10 +577,11 @@ fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec
         (Act::Transfer, one_of([0, 2, 10])),
         (Act::Change, only(changes, one_of([1, 5, 20]))),
         (Act::Wake, one_of([0, 2, 5])),
-        (Act::CutOrHeal, one_of([0, 1, 5])),
+        (Act::Offer, one_of([0, 1, 5])),
+        (Act::CutOrHeal, one_of([0, 2, 8])),
         (Act::Crash, one_of([0, 2, 10])),
         (Act::Restart, 20),
-        (Act::RestartInDoubt, one_of([0, 5, 20])),
+        (Act::RestartInDoubt, one_of([0, 1, 5])),
         (Act::LoseForEver, only(loses, 1)),
     ]
 }
