@@ -26,7 +26,6 @@ const HEARTBEAT_TICKS: u32 = 2;
 const GRANTED: Body = Body::VoteReply { granted: true };
 const REFUSED: Body = Body::VoteReply { granted: false };
 const WOULD: Body = Body::PreVoteReply { granted: true };
-const WOULD_NOT: Body = Body::PreVoteReply { granted: false };
 
 fn config(id: u64) -> Config {
     Config {

@@ -425,6 +425,10 @@ impl World {
         let to = self.dice.one_of(&self.ids);
         let begun = self.cluster.with(id, |node| node.transfer(to)).is_ok();
         self.reached.count("transfers", usize::from(begun));
+        // A leader that hears nothing from then on may go on for a while.
+        if begun && self.dice.percent(30) {
+            self.cut.extend(self.ids.iter().map(|other| (*other, id)));
+        }
     }
 
     fn change(&mut self, id: NodeId) {
@@ -562,12 +566,12 @@ fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec
     let only = |wanted: bool, weight: usize| if wanted { weight } else { 0 };
     vec![
         (Act::Deliver, one_of([100, 200, 400])),
-        (Act::Tick, if lease { one_of([5, 15, 30]) } else { one_of([20, 60, 120]) }),
+        (Act::Tick, if lease { one_of([5, 15, 40]) } else { one_of([20, 60, 120]) }),
         (Act::TakeReady, 200),
         (Act::ReachDisk, one_of([20, 100, 200])),
         (Act::Report, 100),
         (Act::Propose, one_of([2, 40, 80])),
-        (Act::Read, one_of([0, 5, 20])),
+        (Act::Read, if lease { one_of([10, 30, 60]) } else { one_of([0, 5, 20]) }),
         (Act::Checkpoint, one_of([0, 2, 10])),
         (Act::Compact, one_of([0, 2, 10])),
         (Act::Stream, one_of([1, 5, 30])),
