@@ -8,6 +8,7 @@ use crate::message::{Body, Content, Entry, HardState, Index, Message, NodeId, Te
 use crate::node::{Config, Node, Restored};
 
 mod cluster;
+mod dice;
 mod log;
 mod node;
 mod oracle;

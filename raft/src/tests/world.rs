@@ -1,6 +1,6 @@
 //! A world in which things happen by chance: which, how often, and to whom is drawn from a seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::membership::Membership;
@@ -9,6 +9,7 @@ use crate::node::{Config, Node, Restored};
 use crate::status::{Role, Status};
 
 use super::cluster::Cluster;
+use super::dice::{Dice, Reached};
 use super::{ELECTION_TICKS, HEARTBEAT_TICKS, config, ids, print, voters};
 
 /// How many entries wait for a quorum at most.
@@ -18,39 +19,6 @@ const MESSAGES_MAX: usize = 300;
 const STREAMS_MAX: usize = 6;
 /// So often an act is drawn that can happen to nobody, before the step is left out.
 const DRAWS_MAX: usize = 8;
-
-/// splitmix64.
-#[derive(Debug)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let drawn = (mixed ^ (mixed >> 31)) % end as u64;
-        usize::try_from(drawn).expect("below a usize")
-    }
-
-    pub(super) fn percent(&mut self, chance: usize) -> bool {
-        self.below(100) < chance
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
-
-/// How often the hard things happened: a test that never meets them proves nothing.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Reached(pub(super) BTreeMap<&'static str, u64>);
-
-impl Reached {
-    fn count(&mut self, name: &'static str, times: usize) {
-        *self.0.entry(name).or_default() += times as u64;
-    }
-}
 
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +122,7 @@ impl World {
         let quiet_ticks = dice.one_of(&[0, 0, 5, 20]);
         let (append_bytes_max, inflight_max) =
             (dice.one_of(&[1, 200, 1 << 20]), dice.one_of(&[1, 2, 16]));
-        let election_ticks =
-            if lease { ELECTION_TICKS } else { dice.one_of(&[6, 6, ELECTION_TICKS]) };
+        let election_ticks = dice.one_of(&[6, 6, ELECTION_TICKS]);
         let heartbeat_ticks = dice.one_of(&[1, HEARTBEAT_TICKS]);
         let spare = if changes { 3 } else { 0 };
         let ids = ids(1..=count + spare);
@@ -251,7 +218,7 @@ impl World {
             Act::ReachDisk => drop(self.cluster.reach_disk(id)),
             Act::Report => self.report(id),
             Act::Propose => self.propose(id),
-            Act::Read => drop(self.cluster.read(id)),
+            Act::Read => self.read_somewhere(id),
             Act::Checkpoint => {
                 let new = self.cluster.checkpoint(id, Index(u64::MAX));
                 self.reached.count("checkpoints", usize::from(new));
@@ -399,6 +366,14 @@ impl World {
         self.cluster.with(id, |node| node.compact(index));
     }
 
+    /// Somebody reads; best somebody who leads no longer, but does not know.
+    fn read_somewhere(&mut self, id: NodeId) {
+        let newest = self.cluster.leader();
+        let leading = self.cluster.running().filter(|node| node.status().role.leads());
+        let deposed = leading.map(|node| node.id).find(|id| Some(*id) != newest);
+        self.cluster.read(deposed.filter(|_| self.dice.percent(70)).unwrap_or(id));
+    }
+
     /// A snapshot arrives, perhaps not for the last time, or is lost.
     fn stream(&mut self) {
         let under_way = self.cluster.streams.len();
@@ -415,7 +390,13 @@ impl World {
 
     /// Somebody sends its state to somebody, asked or not.
     fn offer(&mut self, id: NodeId) {
-        let to = self.dice.one_of(&self.ids);
+        let node = self.cluster.node(id);
+        let (applied, term) = (node.log.applied(), node.log.term_at(node.log.applied()));
+        // Best to somebody who holds something else at that place.
+        let differs = |other: &&Node| other.log.term_at(applied).is_some_and(|at| Some(at) != term);
+        let wrong = self.cluster.running().find(differs).map(|node| node.id);
+        let any = self.dice.one_of(&self.ids);
+        let to = wrong.filter(|_| self.dice.percent(50)).unwrap_or(any);
         if to != id && self.cluster.streams.len() < STREAMS_MAX {
             self.cluster.offer(id, to);
         }
