@@ -18,7 +18,7 @@ use crate::sabotage::Sabotage;
 use crate::status::{ChangeRefused, NotLeader};
 
 impl Node {
-    /// Makes these the members. The change is done when [`Node::membership`] says so and is no longer
+    /// Makes these the members. A voter that becomes a learner votes until the change is over. The change is done when [`Node::membership`] says so and is no longer
     /// joint, and what stands behind it is committed.
     ///
     /// # Errors

@@ -58,11 +58,13 @@ impl Jitter {
 
 impl Node {
     /// The leader's process is probably gone: what others say about a new one is listened to, and this
-    /// node stands within an election timeout. Does nothing on a leader or candidate.
+    /// node stands within an election timeout. Does nothing on a leader or candidate; saying it again
+    /// delays nothing. With leases it only wakes the node: they are a promise to wait.
     pub fn suspect_leader(&mut self) {
         self.wake();
-        // A lease is a promise to wait out the whole timeout.
-        if matches!(self.state, State::Follower) && !self.lease {
+        let left = self.timeout.saturating_sub(self.elapsed);
+        let waits = self.leader.is_some() || self.election_ticks < left;
+        if matches!(self.state, State::Follower) && !self.lease && waits {
             self.leader = None;
             self.elapsed = 0;
             self.timeout = 1 + self.jitter.below(self.election_ticks);
@@ -137,8 +139,8 @@ impl Node {
         let elects = self.log.may_elect(self.id);
         #[cfg(feature = "sabotage")]
         let elects = elects
-            && !(self.breaks(Sabotage::RemovedNeverStands)
-                && !self.log.membership().is_voter(self.id));
+            && (self.log.membership().is_voter(self.id)
+                || !self.breaks(Sabotage::RemovedNeverStands));
         elects && self.trusts(self.log.last()) && self.restoring.is_none()
     }
 

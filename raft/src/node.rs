@@ -378,7 +378,9 @@ impl Node {
         match message.body {
             Body::Rest { .. } => true,
             Body::AppendAccepted { matched, .. } => {
-                message.term == self.term() && matched == self.log.last().1
+                let is_known = matched == self.log.last().1;
+                message.term == self.term()
+                    && (is_known || !self.log.membership().is_member(message.from))
             }
             Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
                 !self.log.membership().is_member(message.from)

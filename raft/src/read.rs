@@ -234,8 +234,8 @@ impl Node {
         let rounds = &mut leadership.rounds;
         while let Some((_, began)) = rounds.begun.pop_front_if(|(round, _)| *round <= proven) {
             #[cfg(feature = "sabotage")]
-            let began = match self.sabotage == Some(Sabotage::LeaseFromAnswer) {
-                true => rounds.clock,
+            let began = match self.sabotage == Some(Sabotage::LeaseTooLong) {
+                true => began + election_ticks,
                 false => began,
             };
             // One tick for clocks that differ, and one since a tick may come right after it is counted.

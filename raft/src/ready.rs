@@ -2,6 +2,8 @@
 
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::node::Node;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 
 /// More promises than this wait for no disk: the newest are not made, as if the network had lost them.
 const PROMISES_MAX: usize = 1024;
@@ -167,7 +169,7 @@ impl Node {
         // put back after it was replaced: only that term's leader appends, and it never replaces
         // what it has.
         #[cfg(feature = "sabotage")]
-        if self.breaks(crate::sabotage::Sabotage::CountStaleReceipt)
+        if self.breaks(Sabotage::CountStaleReceipt)
             && let Some((_, index)) = receipt.last
             && let Some(term) = self.log.term_at(index.min(self.log.submitted()))
         {
@@ -215,15 +217,13 @@ impl Node {
     fn keeps(&self, promise: &Promise) -> bool {
         #[cfg(feature = "sabotage")]
         match promise.message.body {
-            Body::VoteReply { .. } | Body::VoteRequest { .. } => {
-                if self.breaks(crate::sabotage::Sabotage::VoteBeforeDurable) {
-                    return true;
-                }
+            Body::VoteReply { .. } | Body::VoteRequest { .. }
+                if self.breaks(Sabotage::VoteBeforeDurable) =>
+            {
+                return true;
             }
-            Body::AppendAccepted { .. } => {
-                if self.breaks(crate::sabotage::Sabotage::AcceptBeforeDurable) {
-                    return true;
-                }
+            Body::AppendAccepted { .. } if self.breaks(Sabotage::AcceptBeforeDurable) => {
+                return true;
             }
             _ => {}
         }

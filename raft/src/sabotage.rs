@@ -42,8 +42,8 @@ pub enum Sabotage {
     ReadWithoutRound,
     /// A leader answers reads before anything of its term is committed.
     ReadBeforeOwnCommit,
-    /// A lease begins when the answer comes, not when the question left.
-    LeaseFromAnswer,
+    /// A lease lasts twice as long as others wait for a leader.
+    LeaseTooLong,
     /// A lease goes on when another was told to stand.
     LeaseDespiteTransfer,
     /// Voters change in one step.
@@ -78,7 +78,7 @@ impl Sabotage {
         Sabotage::AgreeAtFloor,
         Sabotage::ReadWithoutRound,
         Sabotage::ReadBeforeOwnCommit,
-        Sabotage::LeaseFromAnswer,
+        Sabotage::LeaseTooLong,
         Sabotage::LeaseDespiteTransfer,
         Sabotage::ChangeWithoutJoint,
         Sabotage::ChangeBeforeOwnCommit,

@@ -8,6 +8,7 @@ use crate::message::{Body, Content, Entry, HardState, Index, Message, NodeId, Te
 use crate::node::{Config, Node, Restored};
 
 mod cluster;
+mod dice;
 mod log;
 mod node;
 mod oracle;
@@ -26,7 +27,6 @@ const HEARTBEAT_TICKS: u32 = 2;
 const GRANTED: Body = Body::VoteReply { granted: true };
 const REFUSED: Body = Body::VoteReply { granted: false };
 const WOULD: Body = Body::PreVoteReply { granted: true };
-const WOULD_NOT: Body = Body::PreVoteReply { granted: false };
 
 fn config(id: u64) -> Config {
     Config {

@@ -17,6 +17,14 @@ use crate::sabotage::Sabotage;
 use crate::shard::{Parked, Shard};
 use crate::wal::RecordKind;
 
+/// What a node wants to be durable.
+struct Write<'a> {
+    hard_state: Option<raft::HardState>,
+    snapshot: Option<&'a Snapshot>,
+    entries: &'a [Entry],
+    receipt: Option<&'a raft::Receipt>,
+}
+
 impl Shard {
     /// Does what the nodes of awake groups ask for, and answers reads that have become ripe.
     pub(crate) fn drain_groups(&mut self, now: Now) {
@@ -59,7 +67,13 @@ impl Shard {
             }
             _ => messages_after_persist,
         };
-        let last = self.persist(slot, hard_state, snapshot.as_ref(), &entries, receipt.as_ref());
+        let write = Write {
+            hard_state,
+            snapshot: snapshot.as_ref(),
+            entries: &entries,
+            receipt: receipt.as_ref(),
+        };
+        let last = self.persist(slot, &write);
         match (last, receipt) {
             #[cfg(feature = "sabotage")]
             (Some(_), Some(receipt))
@@ -97,17 +111,11 @@ impl Shard {
 
     /// Hands a write to the log. Returns the batch that holds its last record. What was cut off by a
     /// full batch gets a receipt of its own.
-    fn persist(
-        &mut self,
-        slot: usize,
-        hard_state: Option<raft::HardState>,
-        snapshot: Option<&Snapshot>,
-        entries: &[Entry],
-        receipt: Option<&raft::Receipt>,
-    ) -> Option<BatchNumber> {
+    fn persist(&mut self, slot: usize, write: &Write<'_>) -> Option<BatchNumber> {
         let id = self.groups[slot].id;
         let mut batch = None;
         let mut before: Option<(BatchNumber, &Entry)> = None;
+        let &Write { hard_state, snapshot, entries, receipt } = write;
         if let Some(state) = hard_state {
             let vote = state.vote.map(|node| node.0);
             batch = Some(self.wal.accept_hard_state(id, state.term.0, vote));

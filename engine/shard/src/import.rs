@@ -439,7 +439,7 @@ impl Shard {
         self.more_work = true;
     }
 
-    fn end_chunk(&mut self, import: &mut Import) {
+    fn end_chunk(&self, import: &mut Import) {
         let file_head = import.file_head();
         import.scratch.clear();
         put_head(&mut import.scratch, self.options.identity(), &file_head);

@@ -190,11 +190,16 @@ impl Cluster {
             self.end_read(id, read);
         }
         for to in ready.snapshots {
-            let snapshot = self.snapshot(id);
-            self.streams.push(Stream { from: id, to, snapshot });
+            self.offer(id, to);
         }
         self.check(id);
         taken
+    }
+
+    /// A node sends its state to another.
+    pub(super) fn offer(&mut self, from: NodeId, to: NodeId) {
+        let snapshot = self.snapshot(from);
+        self.streams.push(Stream { from, to, snapshot });
     }
 
     /// The state a node's machine has now.

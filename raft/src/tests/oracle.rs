@@ -74,7 +74,7 @@ impl Oracle {
     }
 
     /// A node applies an entry.
-    pub(super) fn applies(&mut self, node: &Node, entry: &Entry) {
+    pub(super) fn applies(&self, node: &Node, entry: &Entry) {
         assert_eq!(entry.index, node.log.applied().next(), "applied in order");
         if self.beneath < entry.index {
             let known = self.ledger.get(&entry.index).expect("applied only what is committed");
