@@ -127,7 +127,7 @@ impl Shard {
             batch = Some(self.wal.accept(id, kind));
         }
         for entry in entries {
-            let into = self.accept_entry(id, entry);
+            let into = self.accept(id, entry, false);
             if let (Some((full, last)), Some(receipt)) = (before, receipt)
                 && full < into
             {
@@ -140,17 +140,23 @@ impl Shard {
         batch
     }
 
-    /// Hands one entry to the log.
-    pub(crate) fn accept_entry(&mut self, group: GroupId, entry: &Entry) -> BatchNumber {
+    /// Hands one entry to the log, for the first time or again.
+    pub(crate) fn accept(&mut self, group: GroupId, entry: &Entry, again: bool) -> BatchNumber {
         let (term, index) = (entry.term.0, entry.index.0);
         let mut members = Vec::new();
-        let kind = match &entry.content {
-            Content::Begin => RecordKind::Entry { term, index, payload: &[] },
-            Content::Command(payload) => RecordKind::Entry { term, index, payload },
+        let payload: &[u8] = match &entry.content {
+            Content::Begin => &[],
+            Content::Command(payload) => payload,
             Content::Membership(membership) => {
                 put_membership(&mut members, membership);
-                RecordKind::Membership { term, index, payload: &members }
+                &members
             }
+        };
+        let kind = match (members.is_empty(), again) {
+            (true, false) => RecordKind::Entry { term, index, payload },
+            (true, true) => RecordKind::EntryAgain { term, index, payload },
+            (false, false) => RecordKind::Membership { term, index, payload },
+            (false, true) => RecordKind::MembershipAgain { term, index, payload },
         };
         self.wal.accept(group, kind)
     }

@@ -411,6 +411,7 @@ impl Shard {
                 have = known.last_seq;
             }
         }
+        import.waits = false;
         import.stage = Stage::Events { place, have };
     }
 
@@ -483,6 +484,7 @@ impl Shard {
             (from, PeerMessage::Snapshot { group, step })
         };
         if !self.groups[slot].node.restore(head.clone()) {
+            self.wake(slot);
             self.sends.push(step(true));
             for file in [FileName::Chunk(file), FileName::Snapshot(file)] {
                 self.ops.push(DiskOp::FileRemove { file });

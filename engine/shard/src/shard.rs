@@ -204,7 +204,7 @@ impl Shard {
     /// Acts once for all causes of a turn. A second call in a row has nothing to add but the next
     /// slice of background work.
     pub fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.ask_rounds();
+        self.ask_rounds(now);
         self.drain_groups(now);
         let groups = &self.groups;
         let placement = self.options.placement;

@@ -108,13 +108,17 @@ impl Shard {
 
     fn wants_flush(&self) -> bool {
         let memory = self.options.hot_bytes_max / 2 <= self.machine.hot_bytes;
-        self.flush_due || (memory && self.changed_since_flush)
+        let something = BatchNumber(0) < self.wal.durable_batch() && self.rewriting.is_empty();
+        something && (self.flush_due || (memory && self.changed_since_flush))
     }
 
     /// Looks whether the log is long enough for a flush that lets a part of it go. Entries that are old
     /// and still not applied would keep it: they are written once more.
     pub(crate) fn look_at_log(&mut self, now: Now) {
         self.flush_due = false;
+        if self.flush.is_running() {
+            return;
+        }
         if self.wal.segments_in_use() < SEGMENTS_PER_CHECKPOINT {
             self.pinned_since = None;
             return;
@@ -141,10 +145,12 @@ impl Shard {
         let entries = self.groups[slot].node.unapplied();
         let mut batch = None;
         for entry in &entries {
-            batch = Some(self.accept_entry(group, entry));
+            batch = Some(self.accept(group, entry, true));
         }
-        if let Some(batch) = batch {
-            self.rewriting.push((group, batch, from));
+        match batch {
+            Some(batch) => self.rewriting.push((group, batch, from)),
+            // What keeps the segment was replaced: all there is of the group is applied.
+            None => self.wal.note_rewritten(group, from),
         }
     }
 

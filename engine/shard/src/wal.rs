@@ -145,7 +145,9 @@ impl Wal {
             }
             RecordKind::Entry { index, .. }
             | RecordKind::Membership { index, .. }
-            | RecordKind::Snapshot { index, .. } => {
+            | RecordKind::Snapshot { index, .. }
+            | RecordKind::EntryAgain { index, .. }
+            | RecordKind::MembershipAgain { index, .. } => {
                 assert!(0 < index, "a group's log counts from 1");
                 let highest = building.highest.entry(group).or_insert(index);
                 *highest = index.max(*highest);
@@ -176,6 +178,11 @@ impl Wal {
             highest: BTreeMap::new(),
             hard_states: BTreeMap::new(),
         }
+    }
+
+    /// Bytes of records that wait to be submitted.
+    pub fn backlog_bytes(&self) -> usize {
+        self.batches.iter().map(|building| building.builder.bytes()).sum()
     }
 
     /// Whether records wait to be submitted.

@@ -144,7 +144,8 @@ pub(super) fn describe(record: &Record<'_>) -> String {
             let vote = vote.map_or_else(|| "nobody".to_owned(), |node| node.to_string());
             format!("group {group} hard state term {term} vote {vote}")
         }
-        RecordKind::Entry { term, index, payload } => {
+        RecordKind::Entry { term, index, payload }
+        | RecordKind::EntryAgain { term, index, payload } => {
             let what = if payload.is_empty() {
                 "nothing (a new leader)".to_owned()
             } else {
@@ -152,7 +153,8 @@ pub(super) fn describe(record: &Record<'_>) -> String {
             };
             format!("group {group} entry term {term} index {index} bytes {} {what}", payload.len())
         }
-        RecordKind::Membership { term, index, payload } => {
+        RecordKind::Membership { term, index, payload }
+        | RecordKind::MembershipAgain { term, index, payload } => {
             format!("group {group} members term {term} index {index} bytes {}", payload.len())
         }
         RecordKind::Snapshot { term, index, payload } => {
