@@ -63,7 +63,7 @@ impl Node {
             self.log.commit(last.1);
         }
         if has_all && self.doubt.is_none() && self.asked.is_empty() {
-            self.quiet = true;
+            self.come_to_rest();
             return;
         }
         self.wake();

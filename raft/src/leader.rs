@@ -406,7 +406,7 @@ impl Node {
         for peer in resting {
             self.send(peer, Body::Rest { last });
         }
-        self.quiet = true;
+        self.come_to_rest();
     }
 }
 

@@ -100,6 +100,11 @@ impl Log {
         self.entries.back().map_or(self.floor, Entry::position)
     }
 
+    /// The term of the first entry, if there is one.
+    pub(crate) fn first_term(&self) -> Option<Term> {
+        self.entries.front().map(|entry| entry.term)
+    }
+
     pub(crate) fn floor(&self) -> (Term, Index) {
         self.floor
     }
@@ -293,6 +298,17 @@ impl Log {
                 self.entries.shrink_to(room);
             }
         }
+    }
+
+    /// Gives back what memory it does not need now.
+    pub(crate) fn give_back(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
+    /// What it holds beyond its own size, but for what entries and members hold.
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.members.heap_bytes()
     }
 
     /// How many entries there is room for.

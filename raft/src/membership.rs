@@ -139,6 +139,11 @@ impl Members {
         self.along.push_back((index, membership));
     }
 
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.along.capacity() * size_of::<(Index, Arc<Membership>)>()
+    }
+
     /// Entries from `from` on are gone.
     pub(crate) fn truncate(&mut self, from: Index) {
         while 1 < self.along.len() && from <= self.since() {

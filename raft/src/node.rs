@@ -309,6 +309,16 @@ impl Node {
         }
     }
 
+    /// Time stands still from here on. Most groups rest most of the time: they hold little.
+    pub(crate) fn come_to_rest(&mut self) {
+        self.quiet = true;
+        self.log.give_back();
+        if let State::Leader(leadership) = &mut self.state {
+            leadership.rounds.give_back();
+            leadership.peers.iter_mut().for_each(crate::progress::Progress::give_back);
+        }
+    }
+
     /// Whether time stands still.
     pub fn is_quiet(&self) -> bool {
         self.quiet

@@ -76,6 +76,18 @@ impl Rounds {
         self.fresh.is_empty() && self.waiting.is_empty()
     }
 
+    /// Gives back what memory it does not need now.
+    pub(crate) fn give_back(&mut self) {
+        self.begun = VecDeque::new();
+        self.waiting.shrink_to_fit();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.begun.capacity() * size_of::<(u64, u64)>()
+            + self.waiting.capacity() * size_of::<(u64, Index, Vec<Asker>)>()
+    }
+
     pub(crate) fn forget_lease(&mut self) {
         self.lease_until = 0;
         self.begun.clear();
@@ -233,11 +245,6 @@ impl Node {
         let proven = quorum::reached_by(self.log.membership(), answered);
         let rounds = &mut leadership.rounds;
         while let Some((_, began)) = rounds.begun.pop_front_if(|(round, _)| *round <= proven) {
-            #[cfg(feature = "sabotage")]
-            let began = match self.sabotage == Some(Sabotage::LeaseTooLong) {
-                true => began + election_ticks,
-                false => began,
-            };
             // One tick for clocks that differ, and one since a tick may come right after it is counted.
             let until = (began + election_ticks).saturating_sub(2);
             rounds.lease_until = rounds.lease_until.max(until);

@@ -42,8 +42,8 @@ pub enum Sabotage {
     ReadWithoutRound,
     /// A leader answers reads before anything of its term is committed.
     ReadBeforeOwnCommit,
-    /// A lease lasts twice as long as others wait for a leader.
-    LeaseTooLong,
+    /// A restart or a newer term makes a node forget that a leader may count on its lease.
+    LeaseForgotten,
     /// A lease goes on when another was told to stand.
     LeaseDespiteTransfer,
     /// Voters change in one step.
@@ -78,7 +78,7 @@ impl Sabotage {
         Sabotage::AgreeAtFloor,
         Sabotage::ReadWithoutRound,
         Sabotage::ReadBeforeOwnCommit,
-        Sabotage::LeaseTooLong,
+        Sabotage::LeaseForgotten,
         Sabotage::LeaseDespiteTransfer,
         Sabotage::ChangeWithoutJoint,
         Sabotage::ChangeBeforeOwnCommit,

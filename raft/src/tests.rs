@@ -20,6 +20,7 @@ mod recovery;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod script;
+mod thesis;
 mod world;
 
 const ELECTION_TICKS: u32 = 10;

@@ -6,7 +6,7 @@ use super::random::run;
 use super::world::World;
 
 /// Every broken rule is found within so many seeds.
-const SEEDS_MAX: u64 = 2_000;
+const SEEDS_MAX: u64 = 4_000;
 
 /// The first seed that finds it, and how.
 fn find(rule: Sabotage) -> Option<(u64, String)> {

@@ -22,6 +22,7 @@
 //!                                    again, or is lost
 //! offer ID TO                        a node sends its state to another, unasked
 //! crash ID [kept=COUNT]              of the writes under way the first COUNT reach the disk
+//! lose ID                            the disk of a node that is down loses its newest write
 //! restart ID [doubtful=true]
 //! stabilize [ID...]                  all of the above among these nodes, until nothing is left to do
 //! network                            what is under way
@@ -219,6 +220,7 @@ impl Interpreter {
             "crash" => {
                 self.cluster.crash(words.id(), words.named("kept").unwrap_or(0), None);
             }
+            "lose" => assert!(self.cluster.lose_newest(words.id()), "something to lose"),
             "restart" => {
                 let doubtful = words.named("doubtful").unwrap_or(false);
                 self.cluster.restart(words.id(), doubtful);

@@ -91,6 +91,7 @@ pub(super) struct World {
     weather_steps: usize,
     changes: bool,
     loses: bool,
+    doubts: bool,
     /// Nodes that are gone for ever.
     pub(super) gone: BTreeSet<NodeId>,
     /// The node that asks in doubt: nothing else goes wrong until it has been answered.
@@ -118,6 +119,7 @@ impl World {
         let count = dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]);
         let changes = dice.percent(50);
         let loses = changes && 3 <= count && dice.percent(40);
+        let doubts = dice.percent(30);
         let lease = dice.percent(20);
         let quiet_ticks = dice.one_of(&[0, 0, 5, 20]);
         let (append_bytes_max, inflight_max) =
@@ -137,6 +139,7 @@ impl World {
             weather_steps: 0,
             changes,
             loses,
+            doubts,
             gone: BTreeSet::new(),
             doubtful: None,
             lacking: None,
@@ -187,7 +190,14 @@ impl World {
         }
         self.weather_steps = 50 + self.dice.below(300);
         let dice = &mut self.dice;
-        self.weights = draw_weights(dice, self.changes, self.loses, self.lease);
+        self.weights = draw_weights(dice, self.lease);
+        let (changes, loses, doubts) = (self.changes, self.loses, self.doubts);
+        self.weights.retain(|(act, _)| match act {
+            Act::Change => changes,
+            Act::LoseForEver => loses,
+            Act::RestartInDoubt => doubts,
+            _ => true,
+        });
         self.loss = dice.one_of(&[0, 0, 5, 30]);
         self.doubling = dice.one_of(&[0, 10, 50]);
         self.slow = Some(dice.one_of(&self.ids)).filter(|_| dice.percent(30));
@@ -542,9 +552,8 @@ impl World {
     }
 }
 
-fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec<(Act, usize)> {
+fn draw_weights(dice: &mut Dice, lease: bool) -> Vec<(Act, usize)> {
     let mut one_of = |choices: [usize; 3]| dice.one_of(&choices);
-    let only = |wanted: bool, weight: usize| if wanted { weight } else { 0 };
     vec![
         (Act::Deliver, one_of([100, 200, 400])),
         (Act::Tick, if lease { one_of([5, 15, 40]) } else { one_of([20, 60, 120]) }),
@@ -560,14 +569,14 @@ fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec
         (Act::Suspect, one_of([0, 2, 10])),
         (Act::StepDown, one_of([0, 0, 2])),
         (Act::Transfer, one_of([0, 2, 10])),
-        (Act::Change, only(changes, one_of([1, 5, 20]))),
+        (Act::Change, one_of([1, 5, 20])),
         (Act::Wake, one_of([0, 2, 5])),
         (Act::Offer, one_of([0, 1, 5])),
         (Act::CutOrHeal, one_of([0, 2, 8])),
         (Act::Crash, one_of([0, 2, 10])),
         (Act::Restart, 20),
         (Act::RestartInDoubt, one_of([0, 1, 5])),
-        (Act::LoseForEver, only(loses, 1)),
+        (Act::LoseForEver, 1),
     ]
 }
 
