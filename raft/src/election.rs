@@ -126,12 +126,9 @@ impl Node {
     /// Whether this node leads, or has heard from its leader within an election timeout. A lease counts
     /// on it whatever has happened since, so then neither a newer term nor a restart makes it forget.
     pub(crate) fn hears_leader(&self) -> bool {
-        let lease = self.lease;
-        #[cfg(feature = "sabotage")]
-        let lease = lease && !self.breaks(Sabotage::LeaseForgotten);
         match self.state {
             State::Leader(_) => true,
-            _ if lease => self.heard < self.election_ticks,
+            _ if self.lease => self.heard < self.election_ticks,
             _ => self.leader.is_some() && self.elapsed < self.election_ticks,
         }
     }

@@ -49,6 +49,9 @@
 //!    [`Node::restore`]: after everything handed out before has been applied, and it replaces the state
 //!    only if that says so.
 //!
+//!    A node that joins later starts with the members the group began with, or with none, and then sends
+//!    nobody its state before it knows them.
+//!
 //! *Time*
 //!
 //! 9. [`Node::tick`] is called at an even pace, on all nodes the same. If leases are used

@@ -262,9 +262,11 @@ impl Node {
 
     /// The state machine has taken over the state another node sent, and that state is durable: the log
     /// restarts behind it. Returns whether it does; it does not if what is committed here has come as
-    /// far.
+    /// far, or if the state knows no members: then it comes from who was not one itself.
     pub fn restore(&mut self, snapshot: Snapshot) -> bool {
-        if snapshot.last.1 <= self.log.committed() || !snapshot.membership.is_sound() {
+        let members = &snapshot.membership;
+        let is_whole = members.is_sound() && !members.voters.is_empty();
+        if snapshot.last.1 <= self.log.committed() || !is_whole {
             return false;
         }
         self.wake();

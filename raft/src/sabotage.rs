@@ -42,8 +42,6 @@ pub enum Sabotage {
     ReadWithoutRound,
     /// A leader answers reads before anything of its term is committed.
     ReadBeforeOwnCommit,
-    /// A restart or a newer term makes a node forget that a leader may count on its lease.
-    LeaseForgotten,
     /// A lease goes on when another was told to stand.
     LeaseDespiteTransfer,
     /// Voters change in one step.
@@ -59,7 +57,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 24] = [
+    pub const ALL: [Sabotage; 23] = [
         Sabotage::VoteBeforeDurable,
         Sabotage::AcceptBeforeDurable,
         Sabotage::CountOwnBeforeDurable,
@@ -78,7 +76,6 @@ impl Sabotage {
         Sabotage::AgreeAtFloor,
         Sabotage::ReadWithoutRound,
         Sabotage::ReadBeforeOwnCommit,
-        Sabotage::LeaseForgotten,
         Sabotage::LeaseDespiteTransfer,
         Sabotage::ChangeWithoutJoint,
         Sabotage::ChangeBeforeOwnCommit,

@@ -5,7 +5,7 @@
 //! names a run.
 
 use super::dice::Reached;
-use super::world::World;
+use super::world::{Act, Focus, World};
 
 pub(super) const SEEDS: u64 = 200;
 const STEPS: u32 = 10_000;
@@ -22,7 +22,17 @@ pub(super) fn run(mut world: World) -> (Reached, Vec<String>) {
 pub(super) fn run_seed(seed: u64) -> Reached {
     let traced = std::env::args().any(|arg| arg == "trace");
     let ended = std::panic::catch_unwind(|| {
-        let mut world = World::new(seed);
+        let asked = |word: &str| std::env::args().any(|arg| arg == word);
+        let often: &[(Act, usize)] = if asked("stormy") {
+            &[(Act::Crash, 30), (Act::Restart, 60), (Act::Campaign, 30)]
+        } else if asked("cutting") {
+            &[(Act::Crash, 20), (Act::Restart, 20), (Act::CutOrHeal, 10)]
+        } else if asked("compacting") {
+            &[(Act::Compact, 30), (Act::CutOrHeal, 10)]
+        } else {
+            &[]
+        };
+        let mut world = World::with(seed, Focus { lease: false, often }, |_| {});
         world.traced = traced;
         run(world).0
     });
@@ -34,7 +44,8 @@ pub(super) fn run_seed(seed: u64) -> Reached {
 
 #[test]
 fn groups_survive_faults() {
-    // Long runs, and a look at one, are made by hand: -- groups_survive seeds=0..1000 [trace]
+    // Long runs, and a look at one, are made by hand: -- groups_survive seeds=0..1000 [stormy|cutting|compacting]
+    // [trace]
     let given = std::env::args().find_map(|arg| arg.strip_prefix("seeds=").map(str::to_owned));
     let range = given.and_then(|range| {
         let (first, last) = range.split_once("..")?;

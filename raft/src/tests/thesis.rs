@@ -197,6 +197,14 @@ fn a_deposed_leader_adds_nothing_behind_a_state_of_its_successor() {
 }
 
 #[test]
+fn a_state_that_knows_no_members_is_not_taken_over() {
+    let mut node = node(3, 1, &[]);
+    let nobody = Arc::new(Membership::default());
+    assert!(!node.restore(Snapshot { last: place(1, 5), membership: nobody }));
+    assert_eq!(node.membership(), &voters(3));
+}
+
+#[test]
 fn a_stream_nobody_asked_for_may_end() {
     let mut node = leader(3, 1, &[1, 1]);
     node.step(from(2, 2, accepted(3)));
@@ -312,7 +320,9 @@ fn a_slow_disk_bounds_what_is_promised() {
 fn a_node_at_rest_is_small() {
     let resting = Config { quiet_ticks: 1, ..config(1) };
     let mut node = leader_of(Node::new(resting, restored(3, 0, &[])));
-    (0..100).for_each(|_| drop(node.propose(b"x"[..].into())));
+    for _ in 0..100 {
+        node.propose(b"x"[..].into()).unwrap();
+    }
     settle(&mut node);
     for voter in [2, 3] {
         node.step(from(voter, 1, accepted(101)));

@@ -22,7 +22,7 @@ const DRAWS_MAX: usize = 8;
 
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Deliver,
     Tick,
     TakeReady,
@@ -71,6 +71,13 @@ impl Act {
     }
 }
 
+/// What is looked for: things that happen more often than they would by themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Focus {
+    pub(super) lease: bool,
+    pub(super) often: &'static [(Act, usize)],
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) dice: Dice,
@@ -92,6 +99,7 @@ pub(super) struct World {
     changes: bool,
     loses: bool,
     doubts: bool,
+    focus: Focus,
     /// Nodes that are gone for ever.
     pub(super) gone: BTreeSet<NodeId>,
     /// The node that asks in doubt: nothing else goes wrong until it has been answered.
@@ -110,17 +118,17 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> World {
-        World::with(seed, |_| {})
+        World::with(seed, Focus::default(), |_| {})
     }
 
     /// With something else about every node's configuration.
-    pub(super) fn with(seed: u64, adjust: impl Fn(&mut Config)) -> World {
+    pub(super) fn with(seed: u64, focus: Focus, adjust: impl Fn(&mut Config)) -> World {
         let mut dice = Dice(seed);
         let count = dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]);
         let changes = dice.percent(50);
         let loses = changes && 3 <= count && dice.percent(40);
         let doubts = dice.percent(30);
-        let lease = dice.percent(20);
+        let lease = dice.percent(20) || focus.lease;
         let quiet_ticks = dice.one_of(&[0, 0, 5, 20]);
         let (append_bytes_max, inflight_max) =
             (dice.one_of(&[1, 200, 1 << 20]), dice.one_of(&[1, 2, 16]));
@@ -140,6 +148,7 @@ impl World {
             changes,
             loses,
             doubts,
+            focus,
             gone: BTreeSet::new(),
             doubtful: None,
             lacking: None,
@@ -206,6 +215,7 @@ impl World {
             self.loss = 0;
             self.weights.retain(|(act, _)| !act.is_fault());
         }
+        self.weights.extend(self.focus.often);
         if is_fair || dice.percent(30) {
             self.held.clear();
             self.cut.clear();
