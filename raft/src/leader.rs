@@ -86,12 +86,12 @@ impl Node {
         position
     }
 
-    /// Has the leader look after exactly the members there are; of new ones it guesses that they lack
-    /// nothing before `next`.
+    /// Has the leader look after the members there are; of new ones it guesses that they lack nothing
+    /// before `next`. Those that are none any more are still sent the log until they know it, or do not
+    /// answer: who never hears that it was removed would wait for a leader for ever.
     fn follow_members(&mut self, next: Index) {
         let State::Leader(leadership) = &mut self.state else { return };
         let membership = self.log.membership();
-        leadership.peers.retain(|peer| membership.is_member(peer.id));
         for id in membership.members().filter(|id| *id != self.id) {
             if leadership.peers.iter().all(|peer| peer.id != id) {
                 leadership.peers.push(Progress::new(id, next));
@@ -114,6 +114,10 @@ impl Node {
                 leadership.transfer = None;
             }
         }
+        let (membership, since) = (self.log.membership(), self.log.membership_since());
+        leadership.peers.retain(|peer| {
+            membership.is_member(peer.id) || (peer.matched < since && peer.is_active(patience))
+        });
         let peers = &leadership.peers;
         let heard = |voter: NodeId| {
             voter == id || peers.iter().any(|peer| peer.id == voter && peer.is_active(patience))
