@@ -168,8 +168,8 @@ pub enum RecordKind<'a> {
         /// The file with the state, and the members.
         payload: &'a [u8],
     },
-    /// An entry written once more, so that the segment with its first writing can go. It replaces
-    /// nothing: it stands for the entry at its index where the log has none.
+    /// An entry written once more, so that an old segment can go. It replaces nothing: it stands for
+    /// the entry at its index where the log has none.
     EntryAgain {
         /// The entry's term.
         term: u64,
@@ -190,18 +190,6 @@ pub enum RecordKind<'a> {
 }
 
 impl RecordKind<'_> {
-    /// The place in the group's log that the record speaks of.
-    pub fn index(&self) -> Option<u64> {
-        match *self {
-            RecordKind::HardState { .. } => None,
-            RecordKind::Entry { index, .. }
-            | RecordKind::Membership { index, .. }
-            | RecordKind::Snapshot { index, .. }
-            | RecordKind::EntryAgain { index, .. }
-            | RecordKind::MembershipAgain { index, .. } => Some(index),
-        }
-    }
-
     fn payload_bytes(&self) -> usize {
         match self {
             RecordKind::HardState { .. } => size_of::<u64>(),
