@@ -70,9 +70,12 @@ fn terms(floor: (u64, u64), said: &[Said]) -> Vec<u64> {
     shard.groups[0].node.unapplied().iter().map(|entry| entry.term.0).collect()
 }
 
+/// A name, the checkpoint's term and index, what the log says, and the terms behind the floor.
+type Case = (&'static str, (u64, u64), &'static [Said], &'static [u64]);
+
 #[test]
 fn a_log_is_what_follows_its_floor_as_one_history() {
-    let cases: [(&str, (u64, u64), &[Said], &[u64]); 9] = [
+    let cases: [Case; 9] = [
         ("in order", (2, 10), &[Entry(2, 10), Entry(2, 11), Entry(3, 12)], &[2, 3]),
         (
             "a later leader replaced the end",
