@@ -31,7 +31,15 @@ impl World {
         };
         let (groups, segment_bytes) = (options.groups, options.segment_bytes);
         let (hot_bytes_max, log_kept_bytes) = (options.hot_bytes_max, options.log_kept_bytes);
-        Frame { groups, segment_bytes, hot_bytes_max, log_kept_bytes, cluster }
+        Frame {
+            groups,
+            segment_bytes,
+            hot_bytes_max,
+            log_kept_bytes,
+            cluster,
+            #[cfg(feature = "sabotage")]
+            sabotage: options.sabotage,
+        }
     }
 
     /// A process starts on what is on its disks. If it cannot, it stays down: somebody has to give

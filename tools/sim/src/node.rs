@@ -132,6 +132,9 @@ pub(crate) struct Frame {
     pub(crate) log_kept_bytes: usize,
     /// What it is told of the cluster.
     pub(crate) cluster: Cluster,
+    /// The rule it breaks.
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<shard::Sabotage>,
 }
 
 impl Frame {
@@ -145,6 +148,8 @@ impl Frame {
             segment_bytes: self.segment_bytes,
             log_kept_bytes: self.log_kept_bytes,
             cluster: self.cluster.clone(),
+            #[cfg(feature = "sabotage")]
+            sabotage: self.sabotage,
         }
     }
 }
@@ -252,11 +257,24 @@ fn open_chunk(
 }
 
 impl FoundLog {
+    /// Entries without a checkpoint in front of them.
+    #[cfg(test)]
+    pub(crate) fn of(log: BTreeMap<Index, Term>, hard: (Term, Option<NodeId>)) -> FoundLog {
+        FoundLog { log, hard, ..FoundLog::default() }
+    }
+
     /// An entry replaces all that was written behind it.
     fn entry(&mut self, index: Index, term: Term) {
         let _replaced = self.log.split_off(&index);
         if self.floor < index {
             self.log.insert(index, term);
+        }
+    }
+
+    /// An entry was written once more: it fills a place that is empty.
+    fn again(&mut self, index: Index, term: Term) {
+        if self.floor < index {
+            self.log.entry(index).or_insert(term);
         }
     }
 
@@ -273,11 +291,17 @@ impl FoundLog {
         (self.floor, self.floor_term) = (index, term);
     }
 
-    /// What was written behind another entry than the floor's does not count: its term is older.
+    /// What was written behind another entry than the floor's does not count: its term is older. Nor
+    /// does what has lost the entries in front of it.
     fn cut(&mut self) {
-        if self.log.first_key_value().is_some_and(|(_, term)| *term < self.floor_term) {
-            self.log.clear();
-        }
+        let mut last = (self.floor, self.floor_term);
+        self.log.retain(|index, term| {
+            let follows = index.0 == last.0.0 + 1 && last.1 <= *term;
+            if follows {
+                last = (*index, *term);
+            }
+            follows
+        });
     }
 }
 
@@ -293,6 +317,10 @@ impl Found {
             }
             RecordKind::Entry { term, index, .. } | RecordKind::Membership { term, index, .. } => {
                 group.entry(Index(index), Term(term));
+            }
+            RecordKind::EntryAgain { term, index, .. }
+            | RecordKind::MembershipAgain { term, index, .. } => {
+                group.again(Index(index), Term(term));
             }
             RecordKind::Snapshot { term, index, .. } => {
                 group.restart(Index(index), Term(term));

@@ -79,6 +79,8 @@ enum Written {
     Entry(Seen),
     Hard(Term, Option<NodeId>),
     Restart(Term, Index),
+    /// An entry that is there already.
+    Again,
 }
 
 impl Durable {
@@ -103,6 +105,7 @@ impl Durable {
             match written {
                 Written::Entry(entry) => court.wrote(group, id, &entry),
                 Written::Hard(term, vote) => court.hard_state(group, id, (term, vote)),
+                Written::Again => {}
                 Written::Restart(term, index) => court.restart(group, id, (term, index)),
             }
         }
@@ -115,6 +118,7 @@ fn written(kind: &RecordKind<'_>) -> Written {
             let (term, index) = (Term(*term), Index(*index));
             Written::Entry(Seen { term, index, digest: UNKNOWN })
         }
+        RecordKind::EntryAgain { .. } | RecordKind::MembershipAgain { .. } => Written::Again,
         RecordKind::HardState { term, vote } => Written::Hard(Term(*term), vote.map(NodeId)),
         RecordKind::Snapshot { term, index, .. } => Written::Restart(Term(*term), Index(*index)),
     }
