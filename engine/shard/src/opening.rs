@@ -33,6 +33,8 @@ pub struct Opening {
     groups: BTreeMap<GroupId, GroupLog>,
     /// Chunks whose files must be there.
     chunks: BTreeSet<u64>,
+    /// Whether a start before this one had doubts that were not settled.
+    doubt: bool,
 }
 
 /// What is known of one group's log.
@@ -67,7 +69,7 @@ impl Opening {
         };
         let groups = groups.map(fresh).collect();
         let machine = Machine::new(!options.cluster.is_alone());
-        Opening { machine, head: None, groups, chunks: BTreeSet::new(), options }
+        Opening { machine, head: None, groups, chunks: BTreeSet::new(), doubt: false, options }
     }
 
     /// Loads the newest checkpoint. Comes first, if there is one.
@@ -141,6 +143,10 @@ impl Opening {
         let log = self.groups.get_mut(&group);
         let log = log.ok_or_else(|| format!("log holds a record of foreign group {}", group.0))?;
         match record.kind {
+            RecordKind::Doubt { begins } => {
+                self.doubt = begins;
+                Ok(())
+            }
             RecordKind::HardState { term, vote } => {
                 let hard_state = HardState { term: Term(term), vote: vote.map(NodeId) };
                 #[cfg(feature = "sabotage")]
@@ -212,7 +218,7 @@ impl Opening {
     pub fn finish(self, mut recovered: Recovered) -> Shard {
         let identity = self.options.identity();
         // What was being written when the node stopped cannot be told from what had been acknowledged.
-        let doubtful = recovered.cut.is_some();
+        let doubtful = self.doubt || recovered.cut.is_some();
         let mut snapshot_files = BTreeMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (id, mut log) in self.groups {
@@ -237,6 +243,9 @@ impl Opening {
         let wal = Wal::new(identity, self.options.segment_bytes, recovered);
         let mut shard = Shard::assemble(self.options, groups, self.machine, (wal, flush));
         shard.snapshot_files = snapshot_files;
+        if doubtful {
+            shard.begin_doubt();
+        }
         shard
     }
 }

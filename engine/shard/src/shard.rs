@@ -119,6 +119,8 @@ pub struct Shard {
     pub(crate) facts: Facts,
     /// Groups that cannot commit or are behind, as of the last look.
     pub(crate) not_ready: usize,
+    /// Whether the log says that groups are in doubt about their end.
+    pub(crate) doubtful: bool,
 }
 
 /// What waits for a batch: a receipt for the group's node, and what it may then say.
@@ -180,6 +182,7 @@ impl Shard {
             scratch: AlignedVec::new(),
             facts: Facts::default(),
             not_ready,
+            doubtful: false,
         }
     }
 

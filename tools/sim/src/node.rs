@@ -309,6 +309,7 @@ impl Found {
     fn take(&mut self, record: &Record<'_>) {
         let group = self.groups.entry(record.group.0).or_default();
         match record.kind {
+            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 let newer = group.hard.0 < Term(term) || group.hard.1.is_none();
                 if group.hard.0 <= Term(term) && newer {

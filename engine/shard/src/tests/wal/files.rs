@@ -35,6 +35,7 @@ impl State {
             | RecordKind::MembershipAgain { term, index, payload } => {
                 self.entries.push((group, term, index, payload.to_vec()));
             }
+            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 self.hard_states.insert(group, HardState { term, vote });
             }
