@@ -203,8 +203,15 @@ impl World {
         }
         self.end(node, End::Kill, None);
         let place = self.turns.index(self.nodes[node].disks.len());
-        if self.nodes[node].disks[place].rot(&mut self.counters) {
-            self.hurt_unknown(node);
+        match self.nodes[node].disks[place].rot(&mut self.counters) {
+            None => {}
+            Some(false) => self.hurt_unknown(node),
+            Some(true) => {
+                // Events in a chunk are read when somebody asks for them: it stays damaged.
+                self.hurt_unknown(node);
+                self.atlas.hurt(node);
+                self.nodes[node].rotten = true;
+            }
         }
         self.queue.plan(self.now() + down, Event::Start { node });
     }
@@ -236,7 +243,7 @@ impl World {
                 let holds = self.court.holds(group, this.id(), committed);
                 !hosts.contains(&this.tag) || (votes && holds)
             });
-            if this.is_up() && this.hurt_in < this.life && !lies && holds {
+            if this.is_up() && !this.rotten && this.hurt_in < this.life && !lies && holds {
                 self.atlas.healed(node);
             }
         }

@@ -32,8 +32,9 @@ impl World {
         };
         // A follower takes what was committed, whatever it holds already.
         over("hot bytes", gauges.hot_bytes, 8 * hot_max + 1024 * 1024);
-        // Raft may write twice what appends may; each life begins a segment of its own.
-        over("log segments", segments, 2 * SEGMENTS_MAX as u64 + 2 + lives);
+        // What Raft itself must write is bounded by the disk alone, or it could never go on: what lives
+        // without a quorum leave behind adds up until there is one.
+        over("log segments", segments, 8 * SEGMENTS_MAX as u64 + 2 * lives);
         over("tails", gauges.tails, 4 * waiting);
         over("inputs", inbox as u64, 1 << 20);
     }

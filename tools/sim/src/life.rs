@@ -133,7 +133,7 @@ impl World {
         let this = &mut self.nodes[node];
         this.incarnation += 1;
         this.broken = None;
-        this.scarred = false;
+        (this.scarred, this.rotten) = (false, false);
         this.disks.iter_mut().for_each(crate::disk::Disk::empty);
     }
 }

@@ -93,6 +93,8 @@ pub(crate) struct Node {
     pub(crate) broken: Option<String>,
     /// Whether its disk has been damaged since it was new: what was damaged may not open, or read.
     pub(crate) scarred: bool,
+    /// Whether a bit of a chunk or checkpoint has changed.
+    pub(crate) rotten: bool,
     /// The life in which its disk was damaged last.
     pub(crate) hurt_in: u32,
 }

@@ -128,6 +128,7 @@ fn found(options: Options) -> World {
                 stalled_until: vec![Time(0); shards as usize],
                 broken: None,
                 scarred: false,
+                rotten: false,
                 hurt_in: 0,
             }
         })
