@@ -222,10 +222,6 @@ impl Opening {
         let mut snapshot_files = BTreeMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (id, mut log) in self.groups {
-            #[cfg(feature = "sabotage")]
-            if self.options.sabotage == Some(Sabotage::KeepReplaced) {
-                log.below.clear();
-            }
             let entries = log.history();
             if let Some(file) = log.snapshot {
                 snapshot_files.insert(file, (id, log.floor.1.0));
@@ -332,12 +328,10 @@ impl GroupLog {
     ///
     /// What does not was replaced, in a segment that is gone or by something that was applied before it
     /// was durable here: a quorum has that. An older history has a lower term than what replaced it, or
-    /// its beginning was replaced and is missing.
+    /// its beginning was replaced and is missing. What the log has at the floor itself says nothing: it
+    /// may be of an older history although what follows is not, since the floor's entry was durable in the
+    /// checkpoint and never written to the log again.
     fn history(&mut self) -> Vec<Entry> {
-        let (term, index) = self.floor;
-        if self.below.get(&index).is_some_and(|known| *known != term) {
-            self.entries.clear();
-        }
         let mut last = self.floor;
         let mut history = Vec::new();
         for (index, (term, content)) in std::mem::take(&mut self.entries) {

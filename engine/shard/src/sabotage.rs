@@ -20,9 +20,6 @@ pub enum Sabotage {
     ReleaseBeforeCheckpoint,
     /// Term and vote in a checkpoint are forgotten where the log has older ones.
     ForgetPromises,
-    /// What stands in the log behind an entry that was replaced, and was applied before it was durable,
-    /// is taken for the group's.
-    KeepReplaced,
     /// A snapshot's file names only the chunk it came with, not those of an earlier snapshot.
     NameOwnChunkOnly,
     /// Snapshots are numbered anew in each life.
@@ -36,7 +33,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of the shard's own.
-    pub const OWN: [Sabotage; 12] = [
+    pub const OWN: [Sabotage; 11] = [
         Sabotage::SayBeforeDurable,
         Sabotage::BelieveBeforeDurable,
         Sabotage::AnswerReplaced,
@@ -44,7 +41,6 @@ impl Sabotage {
         Sabotage::RefuseWithoutRound,
         Sabotage::ReleaseBeforeCheckpoint,
         Sabotage::ForgetPromises,
-        Sabotage::KeepReplaced,
         Sabotage::NameOwnChunkOnly,
         Sabotage::RepeatSnapshotNumbers,
         Sabotage::ForgetProducers,

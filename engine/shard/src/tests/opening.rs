@@ -75,7 +75,7 @@ type Case = (&'static str, (u64, u64), &'static [Said], &'static [u64]);
 
 #[test]
 fn a_log_is_what_follows_its_floor_as_one_history() {
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         ("in order", (2, 10), &[Entry(2, 10), Entry(2, 11), Entry(3, 12)], &[2, 3]),
         (
             "a later leader replaced the end",
@@ -108,6 +108,12 @@ fn a_log_is_what_follows_its_floor_as_one_history() {
             (7, 10),
             &[Entry(5, 10), Entry(5, 11)],
             &[],
+        ),
+        (
+            "the floor was applied before the log had it, and the log went on behind it in a later life",
+            (4, 45),
+            &[Entry(3, 45), Entry(3, 46), Entry(4, 46), Entry(4, 47)],
+            &[4, 4],
         ),
         (
             "a snapshot that a checkpoint has covered, and an end it replaced",
