@@ -28,6 +28,7 @@ use uring::rt::{self as runtime, TcpListener, TcpStream};
 use crate::exposition::Exposition;
 use crate::identity::Identity;
 use crate::meters::Meters;
+use crate::operator::Operator;
 use crate::{render, tail};
 
 use api::{Face, Visit};
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) meters: Meters,
     pub(crate) exposition: Exposition,
+    /// What operators are told, if they are told anything.
+    pub(crate) operator: Option<Operator>,
     /// Whether health and metrics have a listener of their own.
     pub(crate) has_ops_listener: bool,
     pub(crate) bodies: Bodies,
@@ -73,6 +76,7 @@ impl Shared {
     pub(crate) fn new(
         gateway: Gateway,
         exposition: Exposition,
+        operator: Option<Operator>,
         has_ops_listener: bool,
         connections_max: usize,
     ) -> Shared {
@@ -82,6 +86,7 @@ impl Shared {
             gateway,
             identity,
             exposition,
+            operator,
             has_ops_listener,
             bodies: Bodies::default(),
             links: Links::new(Instant::now()),

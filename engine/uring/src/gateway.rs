@@ -21,7 +21,8 @@ use crate::mesh::Mail;
 use crate::peers::PeerQueues;
 use crate::pending::TailQueue;
 use crate::rt;
-use crate::stop::{Readiness, Stopper};
+use crate::standing::Readiness;
+use crate::stop::Stopper;
 
 /// Between two tries to find a leader for every group of a list.
 const LIST_PAUSE: Duration = Duration::from_millis(20);

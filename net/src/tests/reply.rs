@@ -9,6 +9,7 @@ use crate::http::api::{ready, takes_json};
 use crate::http::reply::{self, Reply};
 use crate::problem::{Problem, Unreadable};
 use expect_test::{Expect, expect};
+use serde_json::json;
 use uring::Readiness;
 
 /// Status, headers in order of their names, body.
@@ -103,23 +104,29 @@ fn a_preflight_echoes_the_headers_asked_for() {
 #[test]
 fn readiness_is_told_in_the_contracts_words() {
     check(
-        ready(Readiness::Ready),
+        ready(Readiness::Ready, false, None),
         expect![[r#"
             200 content-type: application/json; charset=utf-8
             {"status":"ok","mode":"write_node"}"#]],
     );
+    let detail = json!({"checked_groups": 8, "probe_result": "leader_unknown"});
     check(
-        ready(Readiness::Starting { groups_not_ready: 3 }),
+        ready(Readiness::Starting { groups_not_ready: 3 }, false, Some(&detail)),
         expect![[r#"
             503 content-type: application/json; charset=utf-8; retry-after: 1
-            {"status":"starting","mode":"write_node","reason":"raft_sync"}"#]],
+            {"status":"starting","mode":"write_node","reason":"raft_sync","detail":{"checked_groups":8,"probe_result":"leader_unknown"}}"#]],
     );
-    check(
-        ready(Readiness::Draining),
-        expect![[r#"
-            503 content-type: application/json; charset=utf-8; retry-after: 1
-            {"status":"starting","mode":"write_node","reason":"draining"}"#]],
-    );
+    let cases = [
+        (Readiness::Draining, "draining"),
+        (Readiness::Unconnected, "router_sync"),
+        (Readiness::Unaware, "observer_sync"),
+    ];
+    for (readiness, reason) in cases {
+        let reply = ready(readiness, true, None);
+        assert_eq!(reply.status(), 503, "{reason}");
+        let body = format!("{:?}", reply.into_body());
+        assert!(body.contains(reason) && body.contains("router_node"), "{body}");
+    }
 }
 
 #[test]
