@@ -82,7 +82,8 @@ fn roll(cluster: &mut Cluster, node: usize, name: &str) {
     assert_eq!(ready(server)["reason"], "draining");
     until("others do not count on it", || {
         let line = run(&cluster.nodes[other], &["ops", "ready-nodes"]).1;
-        line.starts_with("ready_nodes=") && !line.contains(name)
+        let names = line.strip_prefix("ready_nodes=").expect("the line of the contract");
+        !names.split(',').any(|ready| ready == name)
     });
     cluster.stop(node);
     cluster.spawn(node);
