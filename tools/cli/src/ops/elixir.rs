@@ -1,5 +1,6 @@
 //! Values as the reference's console prints them.
 
+use model::error::Code;
 use serde_json::Value;
 
 use super::console::{Console, Trouble, Wait};
@@ -61,7 +62,7 @@ fn said(outcome: Result<String, Trouble>) -> Result<String, Failure> {
 /// A refusal that the reference would return as a value.
 fn refused(trouble: Trouble) -> Result<String, Failure> {
     match trouble {
-        Trouble::Refused { code, .. } if code != "unauthorized" => {
+        Trouble::Refused { code, .. } if code != Code::Unauthorized.name() => {
             Ok(format!("{{:error, :{code}}}"))
         }
         trouble => Err(trouble.into()),
