@@ -25,10 +25,10 @@ use model::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LINGER_BYTES_MAX, LINGER_SECOND
 use uring::Gateway;
 use uring::rt::{self as runtime, TcpListener, TcpStream};
 
-use crate::Mode;
 use crate::exposition::Exposition;
 use crate::identity::Identity;
 use crate::meters::Meters;
+use crate::operator::Operator;
 use crate::{render, tail};
 
 use api::{Face, Visit};
@@ -56,7 +56,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) meters: Meters,
     pub(crate) exposition: Exposition,
-    pub(crate) mode: Mode,
+    /// What operators are told, if they are told anything.
+    pub(crate) operator: Option<Operator>,
     /// Whether health and metrics have a listener of their own.
     pub(crate) has_ops_listener: bool,
     pub(crate) bodies: Bodies,
@@ -75,9 +76,9 @@ impl Shared {
     pub(crate) fn new(
         gateway: Gateway,
         exposition: Exposition,
+        operator: Option<Operator>,
         has_ops_listener: bool,
         connections_max: usize,
-        mode: Mode,
     ) -> Shared {
         let identity = Identity::service();
         Shared {
@@ -85,7 +86,7 @@ impl Shared {
             gateway,
             identity,
             exposition,
-            mode,
+            operator,
             has_ops_listener,
             bodies: Bodies::default(),
             links: Links::new(Instant::now()),

@@ -3,7 +3,7 @@
 //! In reading order: [`Door`] listens on one core, `http` serves connections, `http::api` answers
 //! requests, `members` and `params` read what clients send, `event` and `session` check it, `render`
 //! writes what clients read, `tail` follows a session over `ws`, [`Exposition`] shows the metrics;
-//! `peer` is how nodes speak to each other.
+//! `peer` is how nodes speak to each other, `operator` what operators are told and what they say.
 //!
 //! A composition root makes one [`Exposition`] per process, before anything is counted, and on each
 //! core opens a [`Door`] and has it serve with the core's gateway; that returns once the gateway says
@@ -34,6 +34,7 @@ mod identity;
 mod members;
 mod meters;
 mod multipart;
+mod operator;
 mod params;
 mod peer;
 mod problem;
@@ -52,19 +53,11 @@ use uring::Gateway;
 use uring::rt::{TcpListener, spawn_local};
 
 pub use exposition::{Exposition, ExpositionError};
+pub use operator::{Operator, OperatorConfig};
 pub use peer::{CoreLinks, Links, Newcomer, PeerConfig, meet};
 
 use http::Shared;
 use http::api::Face;
-
-/// What a node is for its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// It holds data.
-    WriteNode,
-    /// It holds none, and forwards everything.
-    RouterNode,
-}
 
 /// What the doors of one core need to know.
 #[derive(Debug, Clone)]
@@ -80,8 +73,8 @@ pub struct DoorConfig {
     pub drain: Duration,
     /// The process's metrics.
     pub exposition: Exposition,
-    /// What the node is.
-    pub mode: Mode,
+    /// What operators are told, if they are told anything.
+    pub operator: Option<Operator>,
 }
 
 /// Why the doors of a core cannot open.
@@ -144,11 +137,14 @@ impl Door {
         let shared = Rc::new(Shared::new(
             gateway.clone(),
             config.exposition,
+            config.operator,
             ops.is_some(),
             config.connections_max,
-            config.mode,
         ));
         spawn_local(http::sweep(Rc::clone(&shared)));
+        if shared.operator.is_some() && gateway.core() == 0 {
+            spawn_local(operator::follow(gateway.clone()));
+        }
         let operator = async {
             match &ops {
                 Some(ops) => http::accept(&shared, ops, Face::Ops).await,

@@ -5,6 +5,7 @@ use model::canonical::canonicalize;
 use model::command::{Create, Patch, Principal, TitleChange};
 use model::error::Code;
 use model::ids::{Seq, SessionId};
+use model::intent::INTENT_SESSION;
 use model::limits::{
     LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, TAIL_BATCH_MAX,
 };
@@ -21,7 +22,8 @@ pub(crate) const ID_BYTES: usize = 12;
 /// Builds a create. `random` names the session if the client does not.
 ///
 /// # Errors
-/// `InvalidEvent` for id or title, `InvalidMetadata`, or `Malformed`.
+/// `InvalidEvent` for id or title, `InvalidSessionId` for one that no client may use, `InvalidMetadata`,
+/// or `Malformed`.
 pub(crate) fn create(
     members: &Members<'_>,
     identity: &Identity,
@@ -31,6 +33,9 @@ pub(crate) fn create(
     let session = match given(members.id) {
         Some(id) => {
             let id = string(id)?.ok_or(Code::InvalidEvent)?;
+            if id == INTENT_SESSION {
+                return Err(Code::InvalidSessionId.into());
+            }
             SessionId::new(id).ok_or(Code::InvalidEvent)?
         }
         None => generated_id(random),

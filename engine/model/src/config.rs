@@ -20,7 +20,8 @@ pub use variables::*;
 pub type Environment = BTreeMap<String, String>;
 
 const PORT_DEFAULT: u16 = 4000;
-const DATA_DIR_DEFAULT: &str = "/var/lib/starcite";
+/// The data directory if none is named.
+pub const DATA_DIR_DEFAULT: &str = "/var/lib/starcite";
 const SHUTDOWN_TIMEOUT_MS_DEFAULT: u64 = 30_000;
 /// An hour: a longer wait is a mistake in the unit.
 const SHUTDOWN_TIMEOUT_MS_MAX: u64 = 3_600_000;

@@ -58,6 +58,9 @@ codes! {
     InvalidSession           "invalid_session"            400 None    "Invalid session payload";
     InvalidSessionId         "invalid_session_id"         400 None    "Invalid session id";
     InvalidWebsocketUpgrade  "invalid_websocket_upgrade"  400 None    "WebSocket upgrade required";
+    InvalidWriteNode         "invalid_write_node"         400 None    "Invalid write node";
+    InvalidGroupId           "invalid_group_id"           400 None    "Invalid write group id";
+    Unauthorized             "unauthorized"               401 None    "Unauthorized";
     SessionNotFound          "session_not_found"          404 None    "Session was not found";
     SessionExists            "session_exists"             409 None    "Session already exists";
     ExpectedSeqConflict      "expected_seq_conflict"      409 None    "Expected seq conflict";

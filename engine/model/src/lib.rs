@@ -14,6 +14,7 @@ pub mod command;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod intent;
 pub mod json;
 pub mod limits;
 pub mod metric;

@@ -1,3 +1,4 @@
 mod canonical;
 mod cluster;
 mod config;
+mod intent;

@@ -358,6 +358,8 @@ pub struct Gauges {
     pub groups_hosted: u64,
     /// Groups led here.
     pub groups_led: u64,
+    /// Groups led here that another living voter could lead.
+    pub groups_to_give: u64,
     /// Groups whose nodes are at rest.
     pub groups_quiet: u64,
     /// Whether appends are refused for lack of disk space.

@@ -50,6 +50,8 @@ pub struct NeighbourStatus {
     pub ready: bool,
     /// How much of what operators said it knows.
     pub intent: u64,
+    /// Whether it hands over what it leads and takes nothing.
+    pub relieved: bool,
 }
 
 /// What is known of one node.
@@ -64,6 +66,7 @@ struct Neighbour {
     /// What each of its shards says of itself.
     ready: Vec<bool>,
     intent: u64,
+    relieved: bool,
 }
 
 impl Neighbours {
@@ -88,8 +91,15 @@ impl Neighbours {
                 && neighbour.heard.iter().all(Option::is_some),
             ready: neighbour.ready.iter().all(|ready| *ready),
             intent: neighbour.intent,
+            relieved: neighbour.relieved,
         };
         self.nodes.iter().map(status).collect()
+    }
+
+    /// Whether a node lives and takes what it is handed.
+    pub(crate) fn takes(&self, node: NodeId, group: model::ids::GroupId) -> bool {
+        let relieved = self.nodes.get(&node).is_some_and(|neighbour| neighbour.relieved);
+        self.lives(node, group) && !relieved && !self.draining.contains(&tag(node))
     }
 
     fn settled(&self, node: NodeId, now: u64) -> bool {
@@ -160,6 +170,7 @@ impl Shard {
         let place = pulse.shard.0 as usize;
         neighbour.ready[place] = pulse.ready;
         neighbour.intent = pulse.intent;
+        neighbour.relieved = pulse.relieved;
         let was_silent = neighbour.heard[place].replace(now.monotonic).is_none();
         if was_silent {
             neighbour.since = now.monotonic;
@@ -174,6 +185,7 @@ impl Shard {
             since: now.monotonic,
             ready: Vec::new(),
             intent: 0,
+            relieved: false,
         };
         self.neighbours.nodes.entry(node).or_insert_with(fresh)
     }
@@ -282,6 +294,7 @@ impl Shard {
             shards: self.options.placement.shards(),
             intent: self.neighbours.intent,
             ready: self.not_ready == 0,
+            relieved: self.is_relieved(),
         };
         let linked = self.neighbours.linked();
         self.sends.extend(linked.map(|node| (node, PeerMessage::Pulse(pulse))));
@@ -346,6 +359,11 @@ impl Shard {
         self.neighbours.order_at = 0;
     }
 
+    /// Whether operators want this node to be relieved, or it is about to stop.
+    fn is_relieved(&self) -> bool {
+        self.neighbours.draining.contains(&tag(self.options.cluster.own))
+    }
+
     /// Hands leaderships to the nodes that should have them, a few at a time.
     fn spread_leaders(&mut self, now: Now) {
         let mut left = TRANSFERS_PER_SECOND;
@@ -367,11 +385,10 @@ impl Shard {
     fn heir(&self, slot: usize, now: Now) -> Option<NodeId> {
         let group = &self.groups[slot];
         let own = tag(self.options.cluster.own);
-        let draining = &self.neighbours.draining;
         if !group.is_serving() {
             return None;
         }
-        let relieved = draining.contains(&own);
+        let relieved = self.is_relieved();
         let voters = &group.node.membership().voters;
         for name in &group.wanted {
             if *name == own {
@@ -382,8 +399,7 @@ impl Shard {
             }
             let fit = |id: &&NodeId| {
                 tag(**id) == *name
-                    && !draining.contains(name)
-                    && self.neighbours.lives(**id, group.id)
+                    && self.neighbours.takes(**id, group.id)
                     && (relieved || self.neighbours.settled(**id, now.monotonic))
                     && is_caught_up(&group.node, **id)
             };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use model::api::{Event, EventsPage, List, Reply, SessionRow, Visibility};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Seq, SessionId};
+use model::intent::INTENT_SESSION;
 use model::json::has_members;
 use model::limits::{
     LIST_SCAN_BYTES_PER_TURN, LIST_SCAN_PER_TURN, LISTS_PER_SHARD, PAGE_BYTES_MAX, PAGES_PER_SHARD,
@@ -178,7 +179,7 @@ impl Lists {
         for (looked, (id, slot)) in sessions.after(cursor.as_deref()).enumerate() {
             let session = sessions.get(slot);
             let size = id.as_str().len() + session.text_bytes();
-            if scan.wants(session) {
+            if id.as_str() != INTENT_SESSION && scan.wants(session) {
                 if scan.is_full(size) {
                     return Some(scan.end(true, led));
                 }

@@ -38,6 +38,9 @@ pub struct Pulse {
     pub intent: u64,
     /// Whether every group its shard hosts can commit and is caught up there.
     pub ready: bool,
+    /// Whether the sender hands its leaderships over and takes none: operators want it relieved, or it
+    /// is about to stop.
+    pub relieved: bool,
 }
 
 /// One step of a snapshot's transfer. The receiver pulls, so it sets the pace and can ask again for

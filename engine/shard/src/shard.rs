@@ -277,9 +277,34 @@ impl Shard {
             groups_not_ready: count(&|group| group.is_hosted(own) && !group.is_ready()),
             groups_hosted: count(&|group| group.is_hosted(own)),
             groups_led: count(&|group| group.node.status().role == Role::Leader),
+            groups_to_give: count(&|group| self.could_be_given(group)),
             groups_quiet: count(&|group| group.node.is_quiet()),
             no_space: self.no_space(),
         }
+    }
+
+    /// Whether a group is led here that another node could lead.
+    fn could_be_given(&self, group: &Group) -> bool {
+        let own = self.options.cluster.own;
+        let could = |id: &&NodeId| **id != own && self.neighbours.takes(**id, group.id);
+        group.node.status().role == Role::Leader
+            && group.node.membership().voters.iter().any(|id| could(&id))
+    }
+
+    /// A group hosted here that cannot commit or is behind, and whether its leader is known.
+    pub fn failing(&self) -> Option<(GroupId, bool)> {
+        let own = self.options.cluster.own;
+        let fails = |group: &&Group| group.is_hosted(own) && !group.is_ready();
+        let group = self.groups.iter().find(fails)?;
+        Some((group.id, group.leader().is_some()))
+    }
+
+    /// Who leads each of the shard's groups, as far as is known here, and whether it is hosted here.
+    pub fn leaders(&self) -> impl Iterator<Item = (GroupId, Option<NodeId>, bool)> {
+        let own = self.options.cluster.own;
+        self.groups
+            .iter()
+            .map(move |group| (group.id, group.node.status().leader, group.is_hosted(own)))
     }
 
     /// How each of the shard's groups is doing.

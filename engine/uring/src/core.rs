@@ -1,7 +1,7 @@
 //! One core: its shards' drivers, its way to the file threads and the other cores, its doors, and
 //! the heartbeat that lets time pass for all of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -108,6 +108,7 @@ impl Plan {
             stopper: stopper.clone(),
             beat_idle,
             meters: CoreMeters::new(core),
+            revision: Cell::new(0),
         };
         hearts.on_beat(move |late| watch.beat(late));
         // Nobody listens any more if another core has failed; this one is told to stop then.
@@ -133,6 +134,8 @@ struct Watch {
     stopper: Stopper,
     beat_idle: Duration,
     meters: CoreMeters,
+    /// What operators want, as the shards were last told.
+    revision: Cell<u64>,
 }
 
 impl Watch {
@@ -143,6 +146,10 @@ impl Watch {
         let now = Instant::now();
         let stopping = self.stopper.stopping();
         let mut active = stopping;
+        let revision = self.stopper.standing().revision();
+        if self.revision.replace(revision) != revision {
+            self.hub.tell_wishes();
+        }
         for Patient { pulse, inbox, disk } in &self.patients {
             active |= pulse.beat(now, stopping);
             disk.look();

@@ -28,6 +28,7 @@ use crate::mesh;
 use crate::peers::Heard;
 use crate::ring::SyncStrategy;
 use crate::rt::{ExecutorError, ExecutorHandle, ExecutorSettings};
+use crate::standing::Standing;
 use crate::stop::Stopper;
 
 /// Memory an executor registers for buffers, if the limit on locked memory allows it.
@@ -125,7 +126,8 @@ impl Cores {
         let mut per_core = spread(shards, &homes);
         check_storage(settings)?;
         let io_memory_bytes = io_memory(cpus.len());
-        let stopper = Stopper::new(cpus.len(), settings.placement.shards() as usize);
+        let standing = Standing::new(settings.placement, &settings.cluster);
+        let stopper = Stopper::new(cpus.len(), standing);
         let (clock, heard) = (Clock::start(), Heard::default());
         let mut cores =
             Cores { executors: Vec::new(), file_threads: Vec::new(), stopper: stopper.clone() };

@@ -20,6 +20,7 @@ use crate::meters::{Levels, ShardMeters};
 use crate::peers::PeerQueues;
 use crate::reactor;
 use crate::rt;
+use crate::standing::ShardStanding;
 use crate::stop::Stopper;
 
 /// Between ticks of a shard that waits for time to pass.
@@ -139,7 +140,8 @@ impl Driver {
             let at = Instant::now();
             self.turn(at, &mut inputs, &mut effects);
             let is_ready = self.shard.is_ready();
-            if shown.is_none_or(|last| !is_ready || last + SHOW <= at) {
+            let is_watched = !is_ready || self.stopper.standing().leaving();
+            if shown.is_none_or(|last| is_watched || last + SHOW <= at) {
                 shown = Some(at);
                 self.show(&meters);
             }
@@ -197,7 +199,19 @@ impl Driver {
         };
         meters.count(&self.shard.facts());
         meters.show(&levels);
-        self.stopper.report(self.id, levels.shard.groups_not_ready);
+        let standing = self.stopper.standing();
+        standing.report(
+            self.id,
+            ShardStanding {
+                gauges: levels.shard,
+                failing: self.shard.failing(),
+                groups: self.shard.leaders().collect(),
+            },
+        );
+        // Every shard hears the same of the others.
+        if self.id == ShardId(0) {
+            standing.report_neighbours(self.shard.neighbours());
+        }
     }
 
     /// Whether nothing is left to do, or it is too late to do it.

@@ -21,7 +21,8 @@ use crate::mesh::Mail;
 use crate::peers::PeerQueues;
 use crate::pending::TailQueue;
 use crate::rt;
-use crate::stop::{Readiness, Stopper};
+use crate::standing::Readiness;
+use crate::stop::Stopper;
 
 /// Between two tries to find a leader for every group of a list.
 const LIST_PAUSE: Duration = Duration::from_millis(20);
@@ -320,11 +321,6 @@ impl Gateway {
         let others = self.0.outboxes().iter().enumerate().filter(|(core, _)| *core != self.0.core);
         others.for_each(|(_, outbox)| outbox.tell(Mail::Link { member }));
         self.0.link(member);
-    }
-
-    /// Whether any other node can be heard.
-    pub fn hears_anybody(&self) -> bool {
-        self.0.heard.is_anybody()
     }
 
     /// Whether the node takes requests.

@@ -193,6 +193,12 @@ impl Hub {
         self.inboxes.iter().flatten().for_each(|inbox| inbox.link(member, up));
     }
 
+    /// Tells the shards of this core what operators want.
+    pub(crate) fn tell_wishes(&self) {
+        let (seq, relieved) = self.stopper.standing().wishes();
+        self.inboxes.iter().flatten().for_each(|inbox| inbox.wishes(seq, relieved.clone()));
+    }
+
     /// Wakes whoever waits for a stop. Called once one was asked for.
     pub(crate) fn wake_stopped(&self) {
         assert!(self.stopper.stopping());

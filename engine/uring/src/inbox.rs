@@ -1,13 +1,14 @@
 //! What waits for a shard's next turn. Bounded: requests by number and bytes from their admission to
 //! their reply, tails by number, credit by one sum per tail, completions by what the shard asked for,
-//! other nodes' messages by number and bytes, news of connections by one for each node.
+//! other nodes' messages by number and bytes, news of connections by one for each node, what operators
+//! want by the last of it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use model::api::{Request, TailOpen};
-use model::cluster::MemberId;
+use model::cluster::{MemberId, NameTag};
 use model::error::Code;
 use model::limits::{
     INPUTS_PER_TURN, PEER_BYTES_PER_SHARD, PEER_MESSAGES_PER_SHARD, REQUEST_BYTES_PER_SHARD,
@@ -26,6 +27,8 @@ struct State {
     completions: VecDeque<Completion>,
     /// Nodes whose connections have come or gone, and which of the two.
     links: BTreeMap<MemberId, bool>,
+    /// What operators want, if that is news: how much of it is known, and whom to relieve.
+    wishes: Option<(u64, Vec<NameTag>)>,
     /// Messages of other nodes, in order of arrival.
     peers: VecDeque<(MemberId, PeerMessage)>,
     peer_bytes: usize,
@@ -139,6 +142,15 @@ impl Inbox {
         }
     }
 
+    /// Notes what operators want; what they wanted before no longer counts.
+    pub(crate) fn wishes(&self, seq: u64, relieved: Vec<NameTag>) {
+        let state = &mut *self.0.borrow_mut();
+        if !state.closed {
+            state.wishes = Some((seq, relieved));
+            state.wake();
+        }
+    }
+
     /// Brings a completion.
     pub(crate) fn completion(&self, completion: Completion) {
         let state = &mut *self.0.borrow_mut();
@@ -176,6 +188,11 @@ impl Inbox {
             && let Some((member, up)) = state.links.pop_first()
         {
             turn.push(Input::Link { node: NodeId(member.0), up });
+        }
+        if turn.len() < INPUTS_PER_TURN
+            && let Some((seq, draining)) = state.wishes.take()
+        {
+            turn.push(Input::Intent { seq, draining });
         }
         let peers_end = turn.len() + (INPUTS_PER_TURN - turn.len()) / 2;
         while turn.len() < peers_end
@@ -232,6 +249,7 @@ impl State {
     fn is_empty(&self) -> bool {
         self.completions.is_empty()
             && self.links.is_empty()
+            && self.wishes.is_none()
             && self.peers.is_empty()
             && self.arrivals.is_empty()
             && self.credit_order.is_empty()

@@ -5,7 +5,8 @@
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
 //! way to other cores, `peers` the one to other nodes, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
 //! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
-//! directory, [`manifest`] is what it says of itself, [`open`] reads a shard back.
+//! directory, [`manifest`] is what it says of itself, [`open`] reads a shard back. What a node knows of
+//! itself and of others is in `standing`.
 
 mod backoff;
 mod core;
@@ -34,6 +35,7 @@ mod reactor;
 pub mod ring;
 pub mod rt;
 mod sockets;
+mod standing;
 mod stop;
 mod tripwire;
 
@@ -46,7 +48,8 @@ pub use log_writer::LogWriter;
 pub use manifest::{FOUNDERS_MAX, Founding, Manifest};
 pub use peers::{PeerLane, PeerQueue, PeerQueues};
 pub use ring::{LogError, Ring, SyncStrategy};
-pub use stop::{Readiness, Stopper};
+pub use standing::{Readiness, ShardStanding, Sight, Standing};
+pub use stop::Stopper;
 
 #[cfg(test)]
 mod tests;

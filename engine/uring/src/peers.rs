@@ -175,11 +175,6 @@ impl Heard {
         }
     }
 
-    /// Whether anybody can be heard now.
-    pub(crate) fn is_anybody(&self) -> bool {
-        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     /// Whether a node can be heard now.
     pub(crate) fn is_up(&self, member: MemberId) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&member)

@@ -11,6 +11,7 @@ mod node;
 mod peers;
 mod pieces;
 mod sockets;
+mod standing;
 
 /// A directory that is gone when the test is.
 struct TempDir(PathBuf);

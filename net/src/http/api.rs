@@ -79,7 +79,7 @@ async fn serve(visit: &Visit, request: Request<Incoming>) -> Result<Reply, Probl
     let route = route(request.method(), request.uri().path());
     if visit.face == Face::Ops {
         return match route {
-            Ok(route) if route.is_ops() => ops::serve(visit, &route).await,
+            Ok(route) if route.is_ops() => ops::serve(visit, &route, &request).await,
             // The reference's operator port answers anything else in these words.
             Ok(_) | Err(_) => Ok(reply::text(StatusCode::NOT_FOUND, bytes::Bytes::from("Oops!"))),
         };
@@ -89,7 +89,7 @@ async fn serve(visit: &Visit, request: Request<Incoming>) -> Result<Reply, Probl
         if visit.shared.has_ops_listener {
             return Err(Problem::NotFound);
         }
-        return ops::serve(visit, &route).await;
+        return ops::serve(visit, &route, &request).await;
     }
     if !takes_json(request.headers()) {
         return Err(Unreadable::NotAcceptable.into());
@@ -119,7 +119,7 @@ async fn serve(visit: &Visit, request: Request<Incoming>) -> Result<Reply, Probl
         Route::Unarchive(session) => {
             sessions::set_archived(visit, (session, false), Input::read(visit, request).await).await
         }
-        Route::Live | Route::Ready | Route::Metrics => Err(Problem::NotFound),
+        Route::Live | Route::Ready | Route::Metrics | Route::Ops(_) => Err(Problem::NotFound),
     }
 }
 
@@ -158,7 +158,16 @@ impl Visit {
     /// is unknown.
     async fn ask(&self, request: api::Request) -> Result<api::Reply, Problem> {
         let deadline = self.link.now() + Duration::from_secs(ANSWER_SECONDS);
+        let is_read = request.is_read();
         let answer = self.link.until(deadline, self.shared.gateway.call(request)).await;
+        let timed_out = match &answer {
+            None => true,
+            Some(api::Reply::Refused(refusal)) => refusal.code == Code::RaftTimeout,
+            Some(_) => false,
+        };
+        if timed_out && !is_read {
+            self.shared.gateway.stopper().standing().note_write_timeout();
+        }
         match answer {
             None => Err(Code::RaftTimeout.into()),
             Some(api::Reply::Refused(refusal)) => Err(refusal.into()),

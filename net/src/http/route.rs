@@ -4,6 +4,7 @@
 use hyper::Method;
 use model::error::Code;
 use model::ids::SessionId;
+use model::intent::{INTENT_SESSION, Word};
 
 use crate::params::percent_decode;
 use crate::problem::Problem;
@@ -37,12 +38,29 @@ pub(crate) enum Route {
     Ready,
     /// `GET /metrics`
     Metrics,
+    /// What operators ask and say.
+    Ops(Ops),
+}
+
+/// What operators ask and say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ops {
+    /// `GET /ops/status`
+    Status,
+    /// `GET /ops/ready-nodes`
+    ReadyNodes,
+    /// `GET /ops/drained`
+    Drained,
+    /// `GET /ops/groups/:number`
+    Group(Box<str>),
+    /// `POST /ops/drain?node=` and `POST /ops/undrain?node=`
+    Say(Word),
 }
 
 impl Route {
     /// Whether it is an operator's matter rather than a client's.
     pub(crate) fn is_ops(&self) -> bool {
-        matches!(self, Route::Live | Route::Ready | Route::Metrics)
+        matches!(self, Route::Live | Route::Ready | Route::Metrics | Route::Ops(_))
     }
 }
 
@@ -73,11 +91,17 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Route, Problem> {
         ("GET", ["health", "live"]) => Ok(Route::Live),
         ("GET", ["health", "ready"]) => Ok(Route::Ready),
         ("GET", ["metrics"]) => Ok(Route::Metrics),
+        ("GET", ["ops", "status"]) => Ok(Route::Ops(Ops::Status)),
+        ("GET", ["ops", "ready-nodes"]) => Ok(Route::Ops(Ops::ReadyNodes)),
+        ("GET", ["ops", "drained"]) => Ok(Route::Ops(Ops::Drained)),
+        ("GET", ["ops", "groups", number]) => Ok(Route::Ops(Ops::Group((*number).into()))),
+        ("POST", ["ops", "drain"]) => Ok(Route::Ops(Ops::Say(Word::Drain))),
+        ("POST", ["ops", "undrain"]) => Ok(Route::Ops(Ops::Say(Word::Undrain))),
         _ => Err(Problem::NotFound),
     }
 }
 
 fn session(segment: &str) -> Result<SessionId, Problem> {
     let id = percent_decode(segment).and_then(SessionId::new);
-    id.ok_or_else(|| Code::InvalidSessionId.into())
+    id.filter(|id| id.as_str() != INTENT_SESSION).ok_or_else(|| Code::InvalidSessionId.into())
 }

@@ -24,7 +24,7 @@ struct WireBatch<'a> {
 #[derive(Debug, Archive, Serialize)]
 enum WireMessage<'a> {
     Raft { group: u32, term: u64, body: WireBody<'a> },
-    Pulse { shard: u32, shards: u32, intent: u64, ready: bool },
+    Pulse { shard: u32, shards: u32, intent: u64, ready: bool, relieved: bool },
     Snapshot { group: u32, step: WireStep<'a> },
 }
 
@@ -147,9 +147,9 @@ impl<'a> From<&'a PeerMessage> for WireMessage<'a> {
                 term: message.term.0,
                 body: WireBody::from(&message.body),
             },
-            PeerMessage::Pulse(Pulse { shard, shards, intent, ready }) => {
-                let (intent, ready) = (*intent, *ready);
-                WireMessage::Pulse { shard: shard.0, shards: *shards, intent, ready }
+            PeerMessage::Pulse(Pulse { shard, shards, intent, ready, relieved }) => {
+                let (intent, ready, relieved) = (*intent, *ready, *relieved);
+                WireMessage::Pulse { shard: shard.0, shards: *shards, intent, ready, relieved }
             }
             PeerMessage::Snapshot { group, step } => {
                 WireMessage::Snapshot { group: group.0, step: WireStep::from(step) }
@@ -278,12 +278,13 @@ impl Ends {
                     body: raft_body(body),
                 },
             },
-            ArchivedWireMessage::Pulse { shard, shards, intent, ready } => {
+            ArchivedWireMessage::Pulse { shard, shards, intent, ready, relieved } => {
                 PeerMessage::Pulse(Pulse {
                     shard: ShardId(shard.to_native()),
                     shards: shards.to_native(),
                     intent: intent.to_native(),
                     ready: *ready,
+                    relieved: *relieved,
                 })
             }
             ArchivedWireMessage::Snapshot { group, step } => PeerMessage::Snapshot {

@@ -5,11 +5,11 @@ use hyper::body::Body;
 use hyper::header::{ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue};
 use model::error::Code;
 
-use crate::Mode;
 use crate::http::api::{ready, takes_json};
 use crate::http::reply::{self, Reply};
 use crate::problem::{Problem, Unreadable};
 use expect_test::{Expect, expect};
+use serde_json::json;
 use uring::Readiness;
 
 /// Status, headers in order of their names, body.
@@ -104,35 +104,29 @@ fn a_preflight_echoes_the_headers_asked_for() {
 #[test]
 fn readiness_is_told_in_the_contracts_words() {
     check(
-        ready(Mode::WriteNode, Readiness::Ready, false),
+        ready(Readiness::Ready, false, None),
         expect![[r#"
             200 content-type: application/json; charset=utf-8
             {"status":"ok","mode":"write_node"}"#]],
     );
+    let detail = json!({"checked_groups": 8, "probe_result": "leader_unknown"});
     check(
-        ready(Mode::WriteNode, Readiness::Starting { groups_not_ready: 3 }, true),
+        ready(Readiness::Starting { groups_not_ready: 3 }, false, Some(&detail)),
         expect![[r#"
             503 content-type: application/json; charset=utf-8; retry-after: 1
-            {"status":"starting","mode":"write_node","reason":"raft_sync"}"#]],
+            {"status":"starting","mode":"write_node","reason":"raft_sync","detail":{"checked_groups":8,"probe_result":"leader_unknown"}}"#]],
     );
-    check(
-        ready(Mode::WriteNode, Readiness::Draining, true),
-        expect![[r#"
-            503 content-type: application/json; charset=utf-8; retry-after: 1
-            {"status":"starting","mode":"write_node","reason":"draining"}"#]],
-    );
-    check(
-        ready(Mode::RouterNode, Readiness::Ready, true),
-        expect![[r#"
-            200 content-type: application/json; charset=utf-8
-            {"status":"ok","mode":"router_node"}"#]],
-    );
-    check(
-        ready(Mode::RouterNode, Readiness::Ready, false),
-        expect![[r#"
-            503 content-type: application/json; charset=utf-8; retry-after: 1
-            {"status":"starting","mode":"router_node","reason":"router_sync"}"#]],
-    );
+    let cases = [
+        (Readiness::Draining, "draining"),
+        (Readiness::Unconnected, "router_sync"),
+        (Readiness::Unaware, "observer_sync"),
+    ];
+    for (readiness, reason) in cases {
+        let reply = ready(readiness, true, None);
+        assert_eq!(reply.status(), 503, "{reason}");
+        let body = format!("{:?}", reply.into_body());
+        assert!(body.contains(reason) && body.contains("router_node"), "{body}");
+    }
 }
 
 #[test]

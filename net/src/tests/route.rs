@@ -3,8 +3,9 @@
 use hyper::Method;
 use model::error::Code;
 use model::ids::SessionId;
+use model::intent::Word;
 
-use crate::http::route::{Route, route};
+use crate::http::route::{Ops, Route, route};
 use crate::problem::Problem;
 
 fn id(name: &str) -> SessionId {
@@ -31,6 +32,12 @@ fn each_path_has_its_methods() {
         ("GET", "/health/live", Route::Live),
         ("HEAD", "/health/ready", Route::Ready),
         ("GET", "/metrics", Route::Metrics),
+        ("GET", "/ops/status", Route::Ops(Ops::Status)),
+        ("GET", "/ops/ready-nodes", Route::Ops(Ops::ReadyNodes)),
+        ("GET", "/ops/drained", Route::Ops(Ops::Drained)),
+        ("GET", "/ops/groups/7", Route::Ops(Ops::Group("7".into()))),
+        ("POST", "/ops/drain", Route::Ops(Ops::Say(Word::Drain))),
+        ("POST", "/ops/undrain", Route::Ops(Ops::Say(Word::Undrain))),
     ];
     for (method, path, expected) in cases {
         let method = method.parse::<Method>().unwrap();
@@ -54,6 +61,9 @@ fn everything_else_is_not_there() {
         ("POST", "/v1/auth/issue"),
         ("POST", "/health/live"),
         ("GET", "/health"),
+        ("GET", "/ops"),
+        ("GET", "/ops/drain"),
+        ("POST", "/ops/status"),
     ];
     for (method, path) in cases {
         let method = method.parse::<Method>().unwrap();
@@ -82,5 +92,17 @@ fn ids_are_decoded_and_otherwise_left_alone() {
         let path = format!("/v1/sessions/{segment}/append");
         let expected = Err(Code::InvalidSessionId.into());
         assert_eq!(route(&Method::POST, &path), expected, "{segment}");
+    }
+}
+
+#[test]
+fn the_operators_session_is_nobodys() {
+    for tail in ["", "/events", "/tail"] {
+        let path = format!("/v1/sessions/%00starcite.intent{tail}");
+        assert_eq!(route(&Method::GET, &path), Err(Code::InvalidSessionId.into()), "{path}");
+    }
+    for tail in ["", "/append", "/archive", "/unarchive"] {
+        let path = format!("/v1/sessions/%00starcite.intent{tail}");
+        assert_eq!(route(&Method::POST, &path), Err(Code::InvalidSessionId.into()), "{path}");
     }
 }

@@ -20,7 +20,7 @@ use uring::layout::ShardDir;
 use uring::rt;
 use uring::{Cores, Doors, Readiness, Settings, Stopper, SyncStrategy};
 
-use crate::{Door, DoorConfig, Exposition, Mode};
+use crate::{Door, DoorConfig, Exposition, Operator};
 
 const SEGMENT_BYTES: u64 = 1024 * 1024;
 /// No answer takes this long; a test that waits for one fails.
@@ -43,11 +43,17 @@ pub(super) struct Special {
     pub(super) connections_max: usize,
     pub(super) has_ops_listener: bool,
     pub(super) exposition: Exposition,
+    pub(super) operator: Option<Operator>,
 }
 
 impl Default for Special {
     fn default() -> Special {
-        Special { connections_max: 100, has_ops_listener: false, exposition: Exposition::off() }
+        Special {
+            connections_max: 100,
+            has_ops_listener: false,
+            exposition: Exposition::off(),
+            operator: None,
+        }
     }
 }
 
@@ -79,7 +85,7 @@ impl Server {
                 connections_max: special.connections_max,
                 drain: PATIENCE,
                 exposition: special.exposition.clone(),
-                mode: Mode::WriteNode,
+                operator: special.operator.clone(),
             };
             let tell = tell.lock().unwrap().take().expect("one core opens its doors");
             Box::pin(async move {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use model::config::ServeConfig;
-use net::{CoreLinks, Door, DoorConfig, Exposition, Links, Mode};
+use net::{CoreLinks, Door, DoorConfig, Exposition, Links, Operator};
 use uring::Doors;
 
 /// The doors of a configured server on so many cores. Connections are spread evenly by the kernel,
@@ -13,7 +13,7 @@ use uring::Doors;
 pub(crate) fn of(
     config: &ServeConfig,
     cores: u32,
-    exposition: Exposition,
+    (exposition, operator): (Exposition, Operator),
     links: Option<Links>,
 ) -> (Doors, Receiver<bool>) {
     let (tell, told) = sync_channel(usize::try_from(cores).expect("a number of 32 bits"));
@@ -24,7 +24,7 @@ pub(crate) fn of(
         connections_max: usize::try_from(share).expect("a number of 32 bits"),
         drain: Duration::from_millis(config.shutdown_timeout_ms),
         exposition,
-        mode: if config.cluster.is_router() { Mode::RouterNode } else { Mode::WriteNode },
+        operator: Some(operator),
     };
     let doors: Doors = Arc::new(move |gateway| {
         let (door, links, tell) = (door.clone(), links.clone(), tell.clone());

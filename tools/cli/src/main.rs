@@ -1,7 +1,7 @@
 //! The `starcite` binary: parses, dispatches, maps to an exit status; nothing else.
 //!
 //! In reading order: [`serve`] puts the pieces of a server together from [`settings`] and [`cluster`], [`remote`] and
-//! [`tail`] are clients of a running one, [`inspect`] reads the files of a stopped or crashed one,
+//! [`tail`] are clients of a running one, [`ops`] is for who operates it, [`inspect`] reads the files of a stopped or crashed one,
 //! [`doctor`] says whether this machine can run one.
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod doors;
 mod failure;
 mod inspect;
 mod logging;
+mod ops;
 mod output;
 mod ports;
 mod remote;
@@ -48,6 +49,10 @@ enum Command {
     Append(remote::Append),
     /// Prints a session's events as they come, one JSON object a line.
     Tail(tail::Tail),
+    /// Asks a running server how it and its cluster are, and tells it what operators want.
+    Ops(ops::Ops),
+    /// Evaluates an expression of the reference's runbooks: one call of `Starcite.ControlPlane.Ops`.
+    Rpc(ops::Rpc),
     /// Shows what is in the files of a data directory; never writes, needs no server.
     #[command(subcommand)]
     Inspect(inspect::Inspect),
@@ -63,6 +68,8 @@ impl Command {
             Command::Create(create) => create.run(),
             Command::Append(append) => append.run(),
             Command::Tail(tail) => tail.run(),
+            Command::Ops(ops) => ops.run(),
+            Command::Rpc(rpc) => rpc.run(),
             Command::Inspect(inspect) => inspect.run(),
             Command::Doctor(doctor) => doctor.run(),
         }

@@ -10,7 +10,7 @@ use model::error::Fatal;
 use model::ids::ShardId;
 use model::limits::{LOG_KEPT_BYTES_PER_SHARD, SEGMENT_BYTES};
 use model::metric::Metric;
-use net::Exposition;
+use net::{Exposition, Operator, OperatorConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shard::shard::{Options, Shard};
 use uring::{Cores, DataDir, Settings, SyncStrategy, Wanted, open};
@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::settings::ServeFlags;
 use crate::signals::Guard;
-use crate::{doors, logging, ports};
+use crate::{doors, logging, ops, ports};
 
 /// The arguments of `dev`.
 #[derive(Debug, Args)]
@@ -125,10 +125,18 @@ fn serve_configured(
         segment_bytes: SEGMENT_BYTES,
         cluster: membership.for_shards(&config),
     };
-    let (doors, opened) = doors::of(&config, cores, exposition, membership.links(&config));
+    let operator = Operator::new(OperatorConfig {
+        cluster: config.cluster.clone(),
+        groups: config.groups,
+        data_dir: config.data_dir.clone(),
+        token: ops::leave_token(data_dir.path())?,
+    });
+    let links = membership.links(&config);
+    let (doors, opened) = doors::of(&config, cores, (exposition, operator), links);
     let node = Cores::start(&settings, shards, doors)?;
     guard.watch(node.stopper());
     if (0..cores).all(|_| opened.recv() == Ok(true)) {
+        ops::leave_address(data_dir.path(), config.ops_listen.unwrap_or(config.listen))?;
         tell_up(&config, &settings, cores);
         when_up()?;
     }

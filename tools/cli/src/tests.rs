@@ -1,4 +1,5 @@
 mod doctor;
+mod ops;
 mod ports;
 mod settings;
 mod tail;

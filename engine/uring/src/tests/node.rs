@@ -25,7 +25,7 @@ use crate::gateway::Gateway;
 use crate::layout::{ShardDir, parse_segment};
 use crate::ring::SyncStrategy;
 use crate::rt;
-use crate::stop::Readiness;
+use crate::standing::Readiness;
 
 const SEGMENT_BYTES: u64 = 1024 * 1024;
 const SESSIONS: u32 = 20;

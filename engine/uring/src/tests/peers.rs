@@ -21,7 +21,13 @@ const A: MemberId = MemberId(1 << 32 | 1);
 const B: MemberId = MemberId(2 << 32 | 1);
 
 fn pulse(shard: u32) -> PeerMessage {
-    PeerMessage::Pulse(Pulse { shard: ShardId(shard), shards: 9, intent: 0, ready: true })
+    PeerMessage::Pulse(Pulse {
+        shard: ShardId(shard),
+        shards: 9,
+        intent: 0,
+        ready: true,
+        relieved: false,
+    })
 }
 
 fn frames(bytes: usize) -> PeerMessage {

@@ -12,12 +12,14 @@ use bytes::Bytes;
 use model::api::{Event, Reply, Request, TailEnd, TailMessage, TailOpen};
 use model::command::{Append, Dedupe};
 use model::error::{Code, Refusal};
-use model::ids::{Placement, Seq, SessionId, ShardId};
+use model::ids::{GroupId, Placement, Seq, SessionId, ShardId};
 use model::limits::{INPUTS_PER_TURN, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD};
 use shard::NodeId;
 use shard::aligned::AlignedBuffer;
 use shard::cluster::Cluster;
-use shard::effect::{BatchNumber, Completion, FileName, Input, SegmentNumber, TailId, Ticket};
+use shard::effect::{
+    BatchNumber, Completion, FileName, Gauges, Input, SegmentNumber, TailId, Ticket,
+};
 
 use crate::backoff::Backoff;
 use crate::hearts::until_slot;
@@ -26,7 +28,8 @@ use crate::inbox::Inbox;
 use crate::layout::{ShardDir, is_temporary, parse_file, parse_segment};
 use crate::mesh::{Mail, Outbox};
 use crate::pending::{Pending, TailQueue, Waiters};
-use crate::stop::{Readiness, Stopper};
+use crate::standing::{Readiness, ShardStanding, Standing};
+use crate::stop::Stopper;
 
 #[derive(Default)]
 pub(super) struct Count(AtomicU32);
@@ -309,15 +312,25 @@ fn a_waiter_that_left_is_not_woken_and_leaves_no_waker() {
     assert_eq!(woken.get(), 1);
 }
 
+fn level(groups_not_ready: u64) -> ShardStanding {
+    let gauges = Gauges { groups_not_ready, groups_hosted: 8, ..Gauges::default() };
+    let failing = (0 < groups_not_ready).then_some((GroupId(1), false));
+    ShardStanding { gauges, failing, groups: Vec::new() }
+}
+
+fn standing(shards: u32) -> Standing {
+    Standing::new(Placement::new(16, shards), &Cluster::alone(NodeId(1 << 32)))
+}
+
 #[test]
 fn readiness_follows_groups_and_stop() {
-    let stopper = Stopper::new(2, 3);
+    let stopper = Stopper::new(2, standing(3));
     assert_eq!(stopper.readiness(), Readiness::Starting { groups_not_ready: 3 });
-    stopper.report(ShardId(0), 0);
-    stopper.report(ShardId(1), 7);
-    stopper.report(ShardId(2), 0);
+    stopper.standing().report(ShardId(0), level(0));
+    stopper.standing().report(ShardId(1), level(7));
+    stopper.standing().report(ShardId(2), level(0));
     assert_eq!(stopper.readiness(), Readiness::Starting { groups_not_ready: 7 });
-    stopper.report(ShardId(1), 0);
+    stopper.standing().report(ShardId(1), level(0));
     assert_eq!(stopper.readiness(), Readiness::Ready);
     let other = stopper.clone();
     other.begin();

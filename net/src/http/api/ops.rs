@@ -1,50 +1,124 @@
-//! Health and metrics.
+//! Health and metrics for anybody, and what operators ask and say for those who know the token.
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::body::Incoming;
 use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::{Request, StatusCode};
 use model::error::Code;
-use uring::Readiness;
+use model::intent::Word;
+use serde_json::{Value, json};
+use uring::{Readiness, Standing};
 
-use crate::Mode;
-use crate::http::api::Visit;
+use crate::http::api::{Visit, input};
 use crate::http::reply::{self, Reply};
-use crate::http::route::Route;
+use crate::http::route::{Ops, Route};
+use crate::operator::{self, Operator, mode};
 use crate::problem::Problem;
 
-pub(super) async fn serve(visit: &Visit, route: &Route) -> Result<Reply, Problem> {
+/// Holds the operator's token.
+const TOKEN: &str = "x-starcite-ops-token";
+
+pub(super) async fn serve(
+    visit: &Visit,
+    route: &Route,
+    request: &Request<Incoming>,
+) -> Result<Reply, Problem> {
     match route {
         Route::Live => Ok(reply::json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}"))),
         Route::Ready => {
-            let gateway = &visit.shared.gateway;
-            Ok(ready(visit.shared.mode, gateway.readiness(), gateway.hears_anybody()))
+            let stopper = visit.shared.gateway.stopper();
+            let (readiness, standing) = (stopper.readiness(), stopper.standing());
+            let detail = match readiness {
+                Readiness::Starting { groups_not_ready } if !standing.is_alone() => {
+                    Some(detail(standing, groups_not_ready))
+                }
+                _ => None,
+            };
+            Ok(ready(readiness, standing.is_router(), detail.as_ref()))
         }
         Route::Metrics => {
             let text = visit.shared.exposition.render().await.ok_or(Code::InternalError)?;
             Ok(reply::text(StatusCode::OK, Bytes::from(text)))
         }
+        Route::Ops(ops) => asked(visit, ops, request).await,
         _ => Err(Problem::NotFound),
     }
 }
 
-/// Whether the node takes writes, and why not. A router takes them once it hears another node.
-pub(crate) fn ready(mode: Mode, readiness: Readiness, hears_anybody: bool) -> Reply {
-    let name = match mode {
-        Mode::WriteNode => "write_node",
-        Mode::RouterNode => "router_node",
+/// Answers an operator.
+async fn asked(visit: &Visit, ops: &Ops, request: &Request<Incoming>) -> Result<Reply, Problem> {
+    let operator = visit.shared.operator.as_ref().ok_or(Problem::NotFound)?;
+    let token = request.headers().get(TOKEN).map(HeaderValue::as_bytes);
+    if !token.is_some_and(|token| operator.admits(token)) {
+        return Err(Code::Unauthorized.into());
+    }
+    let stopper = visit.shared.gateway.stopper();
+    let (standing, own) = (stopper.standing(), stopper.readiness());
+    let answer = match ops {
+        Ops::Status => operator.status(standing, own),
+        Ops::ReadyNodes => json!({"ready_nodes": operator.ready_nodes(standing, own)}),
+        Ops::Drained => json!({"drained": standing.is_drained()}),
+        Ops::Group(number) => operator.replicas(standing, operator.group(number)?),
+        Ops::Say(word) => say(visit, operator, *word, request).await?,
     };
-    let reason = match (mode, readiness) {
-        (_, Readiness::Draining) => "draining",
-        (Mode::RouterNode, _) if !hears_anybody => "router_sync",
-        (_, Readiness::Ready) => {
-            let body = format!(r#"{{"status":"ok","mode":"{name}"}}"#);
+    Ok(reply::json(StatusCode::OK, Bytes::from(answer.to_string())))
+}
+
+async fn say(
+    visit: &Visit,
+    operator: &Operator,
+    word: Word,
+    request: &Request<Incoming>,
+) -> Result<Value, Problem> {
+    let params = input::query(request)?;
+    let node = operator.write_node(params.get("node").and_then(Value::as_str))?;
+    let said = operator::say(&visit.shared.gateway, word, node).await;
+    let seq = said.map_err(Box::new)?;
+    Ok(json!({"node": node.as_str(), "said": word.name(), "seq": seq.0}))
+}
+
+/// Whether the node takes requests, and why not.
+pub(crate) fn ready(readiness: Readiness, is_router: bool, detail: Option<&Value>) -> Reply {
+    let mode = mode(is_router);
+    let reason = match readiness {
+        Readiness::Ready => {
+            let body = format!("{{\"status\":\"ok\",\"mode\":\"{mode}\"}}");
             return reply::json(StatusCode::OK, Bytes::from(body));
         }
-        (Mode::RouterNode, Readiness::Starting { .. }) => "router_sync",
-        (Mode::WriteNode, Readiness::Starting { .. }) => "raft_sync",
+        Readiness::Draining => "draining",
+        Readiness::Starting { .. } => "raft_sync",
+        Readiness::Unconnected => "router_sync",
+        Readiness::Unaware => "observer_sync",
     };
-    let body = format!(r#"{{"status":"starting","mode":"{name}","reason":"{reason}"}}"#);
+    let mut body = format!("{{\"status\":\"starting\",\"mode\":\"{mode}\",\"reason\":\"{reason}\"");
+    if let Some(detail) = detail {
+        body.push_str(",\"detail\":");
+        body.push_str(&detail.to_string());
+    }
+    body.push('}');
     let mut reply = reply::json(StatusCode::SERVICE_UNAVAILABLE, Bytes::from(body));
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
+}
+
+/// What stands in the way, in the contract's words.
+fn detail(standing: &Standing, failing_groups: u64) -> Value {
+    let shards: Vec<_> = standing.shards().collect();
+    let said = shards.iter().flatten();
+    let checked: u64 = said.clone().map(|shard| shard.gauges.groups_hosted).sum();
+    let failing = said.filter_map(|shard| shard.failing).min();
+    let result = match failing {
+        _ if shards.iter().any(Option::is_none) => "startup_sync",
+        Some((_, false)) => "leader_unknown",
+        Some((_, true)) => "raft_state",
+        None if standing.write_timed_out() => "write_timeout",
+        None => "membership",
+    };
+    json!({
+        "startup_mode": "cluster",
+        "checked_groups": checked,
+        "failing_groups": failing_groups,
+        "failing_group_id": failing.map(|(group, _)| group.0),
+        "probe_result": result,
+    })
 }

@@ -349,7 +349,13 @@ fn whoever_breaks_the_protocol_is_cut_off() {
     let node = Node::start();
     let batch = Label { lane: Lane::Log, kind: Kind::Batch };
     let connect = || node.connect(node.papers(), Lane::Log).unwrap();
-    let pulse = PeerMessage::Pulse(Pulse { shard: ShardId(0), shards: 1, intent: 0, ready: true });
+    let pulse = PeerMessage::Pulse(Pulse {
+        shard: ShardId(0),
+        shards: 1,
+        intent: 0,
+        ready: true,
+        relieved: false,
+    });
     let mut archive = Vec::new();
     wire::encode(&[pulse], &mut archive);
     // Without a seal, with one of another frame, and the same frame twice.

@@ -71,6 +71,7 @@ fn samples() -> Vec<PeerMessage> {
         shards: 2,
         intent: 99,
         ready: true,
+        relieved: true,
     }));
     let number = 12;
     samples.extend(

@@ -14,15 +14,15 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const SECRET: &str = "what only these nodes know";
 
 /// Nodes of this machine, some of which may be down.
-struct Cluster {
+pub(crate) struct Cluster {
     ports: Vec<u16>,
-    nodes: Vec<Server>,
+    pub(crate) nodes: Vec<Server>,
     up: Vec<bool>,
 }
 
 impl Cluster {
     /// Starts all nodes and waits until each can serve.
-    fn start() -> Cluster {
+    pub(crate) fn start() -> Cluster {
         Cluster::stopped(3).started()
     }
 
@@ -55,7 +55,7 @@ impl Cluster {
         Cluster { nodes: names.iter().map(node).collect(), up: vec![false; count], ports }
     }
 
-    fn await_ready(&self) {
+    pub(crate) fn await_ready(&self) {
         for node in self.nodes.iter().zip(&self.up).filter(|(_, up)| **up).map(|(node, _)| node) {
             until("a node is ready", || {
                 let answer = Api::new(node.address()).try_call(&Request::get("/health/ready"));
@@ -65,7 +65,7 @@ impl Cluster {
     }
 
     /// A metric of a node, summed over its shards.
-    fn sum(&self, node: usize, name: &str) -> u64 {
+    pub(crate) fn sum(&self, node: usize, name: &str) -> u64 {
         let metrics = Api::new(self.nodes[node].address()).get("/metrics").text();
         let series = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")));
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
@@ -76,7 +76,19 @@ impl Cluster {
         self.up[node] = false;
     }
 
-    fn restart(&mut self, node: usize) {
+    /// Asks a node to stop, and waits for that.
+    pub(crate) fn stop(&mut self, node: usize) {
+        assert_eq!(self.nodes[node].terminate().code(), Some(0), "it stops in order");
+        self.up[node] = false;
+    }
+
+    /// Starts a node and waits for nothing.
+    pub(crate) fn spawn(&mut self, node: usize) {
+        self.nodes[node].spawn();
+        self.up[node] = true;
+    }
+
+    pub(crate) fn restart(&mut self, node: usize) {
         self.nodes[node].spawn();
         self.up[node] = true;
         self.await_ready();
@@ -102,7 +114,7 @@ impl Cluster {
     }
 
     /// Makes sessions, so many that each node leads some.
-    fn sessions(&self, count: usize) -> Vec<String> {
+    pub(crate) fn sessions(&self, count: usize) -> Vec<String> {
         let make = |_| {
             let id = unique("cluster");
             self.anywhere(&Request::post("/v1/sessions").json(&json!({"id": id})));
@@ -112,7 +124,7 @@ impl Cluster {
     }
 
     /// Appends one event to each session; says which node took the last one.
-    fn append(&self, sessions: &[String], n: u64) -> usize {
+    pub(crate) fn append(&self, sessions: &[String], n: u64) -> usize {
         let mut last = 0;
         for session in sessions {
             let target = format!("/v1/sessions/{session}/append");
@@ -124,7 +136,7 @@ impl Cluster {
     }
 
     /// Every node that is up has every event once and in order.
-    fn check(&self, sessions: &[String], events: u64) {
+    pub(crate) fn check(&self, sessions: &[String], events: u64) {
         for node in self.nodes.iter().zip(&self.up).filter(|(_, up)| **up).map(|(node, _)| node) {
             for session in sessions {
                 let target = format!("/v1/sessions/{session}/events?cursor=0&limit=1000");
@@ -153,7 +165,7 @@ impl Cluster {
 }
 
 #[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < PATIENCE, "{what}: not in time");

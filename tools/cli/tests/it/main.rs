@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod cluster_ops;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod config;
