@@ -7,7 +7,7 @@
 //! which of their connections count, and `wire` is what their shards say to each other.
 
 mod accept;
-mod book;
+pub(crate) mod book;
 pub(crate) mod callers;
 mod channel;
 pub(crate) mod client_wire;

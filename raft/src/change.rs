@@ -13,10 +13,12 @@ use std::sync::Arc;
 use crate::membership::Membership;
 use crate::message::{Content, Index, NodeId, Term};
 use crate::node::{Node, State};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::status::{ChangeRefused, NotLeader};
 
 impl Node {
-    /// Makes these the members. The change is done when [`Node::membership`] says so and is no longer
+    /// Makes these the members. A voter that becomes a learner votes until the change is over. The change is done when [`Node::membership`] says so and is no longer
     /// joint, and what stands behind it is committed.
     ///
     /// # Errors
@@ -31,7 +33,13 @@ impl Node {
         };
         let current = self.log.membership();
         let under_way = current.is_joint() || self.log.committed() < self.log.membership_since();
-        if under_way || self.log.committed() < leadership.began || leadership.heir().is_some() {
+        let too_early = self.log.committed() < leadership.began;
+        #[cfg(feature = "sabotage")]
+        let (under_way, too_early) = match self.breaks(Sabotage::ChangeBeforeOwnCommit) {
+            true => (current.is_joint(), false),
+            false => (under_way, too_early),
+        };
+        if under_way || too_early || leadership.heir().is_some() {
             return Err(ChangeRefused::Busy);
         }
         if voters.is_empty() || learners.iter().any(|id| voters.contains(id)) {
@@ -41,13 +49,26 @@ impl Node {
         if target == **current {
             return Err(ChangeRefused::Pointless);
         }
-        if target.voters != current.voters {
+        let is_joint = target.voters != current.voters;
+        #[cfg(feature = "sabotage")]
+        let is_joint = is_joint && !self.changes_in_one_step(&target);
+        if is_joint {
             target.outgoing.clone_from(&current.voters);
         }
         self.wake();
         let position = self.append_own(Content::Membership(Arc::new(target)));
         self.check();
         Ok(position)
+    }
+
+    #[cfg(feature = "sabotage")]
+    fn changes_in_one_step(&self, target: &Membership) -> bool {
+        let current = &self.log.membership().voters;
+        let differ =
+            |one: &[NodeId], other: &[NodeId]| one.iter().filter(|id| !other.contains(id)).count();
+        let steps = differ(current, &target.voters) + differ(&target.voters, current);
+        self.breaks(Sabotage::ChangeWithoutJoint)
+            || (self.breaks(Sabotage::ChangeBeforeOwnCommit) && steps == 1)
     }
 
     /// Something was committed: if that was a joint membership, leaves it; if it was one without this

@@ -51,6 +51,10 @@ impl Node {
 
     /// Whether this node may vote for a candidate whose log ends here, as far as its doubt goes.
     pub(crate) fn trusts(&self, last: (Term, Index)) -> bool {
+        #[cfg(feature = "sabotage")]
+        if self.breaks(crate::sabotage::Sabotage::VoteInDoubt) {
+            return true;
+        }
         self.doubt.as_ref().is_none_or(|doubt| doubt.settled && doubt.longest <= last)
     }
 

@@ -10,6 +10,8 @@
 use crate::message::{Body, HardState, Index, Message, NodeId, Term};
 use crate::node::{Node, State};
 use crate::quorum;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 
 /// The votes a candidate has got. Its own is among them once it is durable, like everybody's; a
 /// pre-vote changes nothing and need not be.
@@ -56,11 +58,13 @@ impl Jitter {
 
 impl Node {
     /// The leader's process is probably gone: what others say about a new one is listened to, and this
-    /// node stands within an election timeout. Does nothing on a leader or candidate.
+    /// node stands within an election timeout. Does nothing on a leader or candidate; saying it again
+    /// delays nothing. With leases it only wakes the node: they are a promise to wait.
     pub fn suspect_leader(&mut self) {
         self.wake();
-        // A lease is a promise to wait out the whole timeout.
-        if matches!(self.state, State::Follower) && !self.lease {
+        let left = self.timeout.saturating_sub(self.elapsed);
+        let waits = self.leader.is_some() || self.election_ticks < left;
+        if matches!(self.state, State::Follower) && !self.lease && waits {
             self.leader = None;
             self.elapsed = 0;
             self.timeout = 1 + self.jitter.below(self.election_ticks);
@@ -132,7 +136,12 @@ impl Node {
     /// Whether this node may stand for election. One that a change removes does so until it knows that
     /// the change is committed: it may be the only one whose log is long enough (thesis, 4.2.2).
     fn is_eligible(&self) -> bool {
-        self.log.may_elect(self.id) && self.trusts(self.log.last()) && self.restoring.is_none()
+        let elects = self.log.may_elect(self.id);
+        #[cfg(feature = "sabotage")]
+        let elects = elects
+            && (self.log.membership().is_voter(self.id)
+                || !self.breaks(Sabotage::RemovedNeverStands));
+        elects && self.trusts(self.log.last()) && self.restoring.is_none()
     }
 
     /// The time is up: asks whether a quorum would vote for this node, which disturbs nobody. It forgets
@@ -180,7 +189,7 @@ impl Node {
     pub(crate) fn on_pre_vote_request(&mut self, message: &Message, last: (Term, Index)) {
         let granted = self.term() < message.term
             && !self.hears_leader()
-            && self.log.last() <= last
+            && self.is_long_enough(last)
             && self.trusts(last);
         let term = if granted { message.term } else { self.term() };
         let reply = self.address(message.from, Body::PreVoteReply { granted });
@@ -196,7 +205,10 @@ impl Node {
         }
         ballot.count(message.from);
         let granted = &ballot.granted;
-        if quorum::agrees(self.log.membership(), |id| granted.contains(&id)) {
+        let would_win = quorum::agrees(self.log.membership(), |id| granted.contains(&id));
+        #[cfg(feature = "sabotage")]
+        let would_win = would_win || self.sabotage == Some(Sabotage::ElectByIncoming);
+        if would_win {
             self.stand(false);
         }
     }
@@ -212,7 +224,7 @@ impl Node {
 
     pub(crate) fn on_vote_request(&mut self, candidate: NodeId, last: (Term, Index)) {
         let is_free = self.has_vote_for(candidate);
-        let granted = is_free && self.log.last() <= last && self.trusts(last);
+        let granted = is_free && self.is_long_enough(last) && self.trusts(last);
         if granted {
             assert!(
                 matches!(self.state, State::Follower | State::PreCandidate(_)),
@@ -225,7 +237,20 @@ impl Node {
         self.promise(candidate, Body::VoteReply { granted });
     }
 
+    /// Whether a log that ends here holds all that could be committed in ours (paper, 5.4.1).
+    fn is_long_enough(&self, last: (Term, Index)) -> bool {
+        #[cfg(feature = "sabotage")]
+        if self.breaks(Sabotage::VoteForShorterLog) {
+            return true;
+        }
+        self.log.last() <= last
+    }
+
     fn has_vote_for(&self, candidate: NodeId) -> bool {
+        #[cfg(feature = "sabotage")]
+        if self.breaks(Sabotage::VoteTwice) && matches!(self.state, State::Follower) {
+            return true;
+        }
         self.hard.accepted.vote.is_none_or(|vote| vote == candidate)
     }
 
@@ -252,6 +277,10 @@ impl Node {
         // Peers are asked only when the own vote is durable, but a quorum could be reached without it.
         let granted = &ballot.granted;
         let elected = quorum::agrees(self.log.membership(), |id| granted.contains(&id));
+        #[cfg(feature = "sabotage")]
+        let elected = elected
+            || (self.sabotage == Some(Sabotage::ElectByIncoming)
+                && quorum::agrees(&self.log.membership().incoming(), |id| granted.contains(&id)));
         if elected && self.hard.is_durable() {
             self.lead();
         }

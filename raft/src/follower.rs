@@ -2,6 +2,8 @@
 
 use crate::message::{Body, Entry, Index, NodeId, Term};
 use crate::node::Node;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 
 impl Node {
     /// The leader of the current term hands over entries that continue `previous`.
@@ -25,9 +27,22 @@ impl Node {
         }
         let matched = entries.last().map_or(previous.1, |entry| entry.index);
         self.log.merge(entries);
+        #[cfg(feature = "sabotage")]
+        if self.breaks(Sabotage::CutBehindAppend) {
+            let from = matched.max(self.log.committed()).max(self.log.floor().1).next();
+            if from <= self.log.last().1 {
+                self.log.truncate(from);
+            }
+        }
         assert!(matched <= self.log.last().1, "all that was sent is here");
         // Beyond `matched` our log may hold what the leader does not.
-        self.log.commit(known.min(matched));
+        let shared = matched;
+        #[cfg(feature = "sabotage")]
+        let shared = match self.breaks(Sabotage::CommitBeyondMatched) {
+            true => self.log.last().1,
+            false => shared,
+        };
+        self.log.commit(known.min(shared));
         self.promise_with_log(leader, Body::AppendAccepted { matched, round }, matched);
         self.mend(matched, known);
     }
@@ -48,7 +63,7 @@ impl Node {
             self.log.commit(last.1);
         }
         if has_all && self.doubt.is_none() && self.asked.is_empty() {
-            self.quiet = true;
+            self.come_to_rest();
             return;
         }
         self.wake();

@@ -6,6 +6,8 @@ use crate::node::{Node, State};
 use crate::progress::{PeerState, Progress};
 use crate::quorum;
 use crate::read::Rounds;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::status::{NotLeader, TransferRefused};
 
 /// What a leader knows.
@@ -84,12 +86,12 @@ impl Node {
         position
     }
 
-    /// Has the leader look after exactly the members there are; of new ones it guesses that they lack
-    /// nothing before `next`.
+    /// Has the leader look after the members there are; of new ones it guesses that they lack nothing
+    /// before `next`. Those that are none any more are still sent the log until they know it, or do not
+    /// answer: who never hears that it was removed would wait for a leader for ever.
     fn follow_members(&mut self, next: Index) {
         let State::Leader(leadership) = &mut self.state else { return };
         let membership = self.log.membership();
-        leadership.peers.retain(|peer| membership.is_member(peer.id));
         for id in membership.members().filter(|id| *id != self.id) {
             if leadership.peers.iter().all(|peer| peer.id != id) {
                 leadership.peers.push(Progress::new(id, next));
@@ -112,6 +114,10 @@ impl Node {
                 leadership.transfer = None;
             }
         }
+        let (membership, since) = (self.log.membership(), self.log.membership_since());
+        leadership.peers.retain(|peer| {
+            membership.is_member(peer.id) || (peer.matched < since && peer.is_active(patience))
+        });
         let peers = &leadership.peers;
         let heard = |voter: NodeId| {
             voter == id || peers.iter().any(|peer| peer.id == voter && peer.is_active(patience))
@@ -146,7 +152,7 @@ impl Node {
                 || peer.wants_snapshot(&self.log)
         };
         leadership.peers.iter().any(wants)
-            || (leadership.rounds.has_fresh() && leadership.began <= self.log.committed())
+            || (leadership.rounds.has_fresh() && self.may_read(leadership))
     }
 
     /// Sends each follower what it lacks. Called once per Ready, so that what was proposed since the
@@ -253,6 +259,8 @@ impl Node {
     ) {
         let floor = self.log.floor();
         let agreed = match self.log.last_agreeable(hint).1.min(hint.1) {
+            #[cfg(feature = "sabotage")]
+            agreed if self.sabotage == Some(Sabotage::AgreeAtFloor) => agreed,
             // What it holds at our floor is older than that: it lacks what has left memory.
             agreed if agreed == floor.1 && hint.0 < floor.0 => Index(agreed.0.saturating_sub(1)),
             agreed => agreed,
@@ -285,13 +293,25 @@ impl Node {
             return;
         };
         let matched = |id: NodeId| {
+            #[cfg(feature = "sabotage")]
+            if id == self.id && self.breaks(Sabotage::CountOwnBeforeDurable) {
+                return self.log.last().1;
+            }
             if id == self.id {
                 return self.log.durable();
             }
             leadership.matched(id).unwrap_or_default()
         };
         let held = quorum::committed(self.log.membership(), matched);
-        if self.log.committed() < held && self.log.term_at(held) == Some(self.term()) {
+        #[cfg(feature = "sabotage")]
+        let held = match self.breaks(Sabotage::CountLearners) {
+            true => held.max(quorum::committed(&self.log.membership().with_learners(), matched)),
+            false => held,
+        };
+        let of_own_term = self.log.term_at(held) == Some(self.term());
+        #[cfg(feature = "sabotage")]
+        let of_own_term = of_own_term || self.breaks(Sabotage::CountOlderTerms);
+        if self.log.committed() < held && of_own_term {
             self.log.commit(held);
             self.finish_change();
         }
@@ -324,7 +344,10 @@ impl Node {
     pub(crate) fn hand_over_if_ready(&mut self) {
         let State::Leader(leadership) = &self.state else { return };
         let Some(heir) = leadership.heir() else { return };
-        if leadership.matched(heir) == Some(self.log.last().1) {
+        let has_all = leadership.matched(heir) == Some(self.log.last().1);
+        #[cfg(feature = "sabotage")]
+        let has_all = has_all || self.breaks(Sabotage::HandOverToLagging);
+        if has_all {
             self.have_stand(heir);
         }
     }
@@ -332,20 +355,26 @@ impl Node {
     /// Tells a voter to stand at once. It may do so at any time from now on, asking others to vote
     /// although they hear us: our lease is worth nothing any more.
     pub(crate) fn have_stand(&mut self, heir: NodeId) {
+        #[cfg(feature = "sabotage")]
+        if self.breaks(Sabotage::LeaseDespiteTransfer) {
+            return self.send(heir, Body::TimeoutNow);
+        }
         if let State::Leader(leadership) = &mut self.state {
             leadership.rounds.void_lease();
         }
         self.send(heir, Body::TimeoutNow);
     }
 
-    /// The voter that could best take over: the one with most of the log among those that answer.
+    /// The voter that could best take over: the one with most of the log among those that answer and
+    /// have all that is committed.
     pub(crate) fn best_heir(&self) -> Option<NodeId> {
         let State::Leader(leadership) = &self.state else { return None };
         let voters = &self.log.membership().voters;
         let fit = leadership
             .peers
             .iter()
-            .filter(|peer| voters.contains(&peer.id) && peer.is_active(self.election_ticks));
+            .filter(|peer| voters.contains(&peer.id) && peer.is_active(self.election_ticks))
+            .filter(|peer| self.log.committed() <= peer.matched);
         fit.max_by_key(|peer| peer.matched).map(|peer| peer.id)
     }
 
@@ -381,7 +410,7 @@ impl Node {
         for peer in resting {
             self.send(peer, Body::Rest { last });
         }
-        self.quiet = true;
+        self.come_to_rest();
     }
 }
 

@@ -4,44 +4,101 @@
 //! [`Node::ready`] hands them over:
 //!
 //! ```text
-//!  tick, campaign,            +---> hard state, entries ---> disk ----+
-//!  propose, step ---> Node ---+---> messages --> network              |
-//!                      ^      +---> committed -> state machine ---+   |
-//!                      |                                          |   |
-//!                      +--- applied(index) <----------------------+   |
-//!                      +--- persisted(receipt) <----------------------+
+//!  tick, campaign, propose,   +---> hard state, snapshot, entries ---> disk --+
+//!  read, change, transfer,    |                                               |
+//!  step, restore ---> Node ---+---> messages --> network                      |
+//!                      ^      +---> snapshots -> streams of state --+         |
+//!                      |      +---> reads ----> whoever asked       |         |
+//!                      |      +---> committed -> state machine --+  |         |
+//!                      |                                         |  |         |
+//!                      +--- applied(index) <---------------------+  |         |
+//!                      +--- snapshot_ended(to) <--------------------+         |
+//!                      +--- persisted(receipt) <------------------------------+
 //! ```
 //!
 //! # What whoever drives a node promises
 //!
-//! 1. Writes happen in the order of the Readys, each as one batch: hard state first, then entries. A
-//!    crash may lose a suffix of the batches and of the last one, nothing else.
+//! *Writing*
+//!
+//! 1. Writes happen in the order of the Readys, each as one batch: hard state, then snapshot, then
+//!    entries. A crash may lose a suffix of the batches and of the last one, nothing else.
 //! 2. [`Node::persisted`] is called when a batch is durable, in order. Further Readys may be taken
 //!    before: the next batch grows while one is written.
 //! 3. [`Ready::messages`] may leave at once; [`Ready::messages_after_persist`] only when that Ready's
-//!    write is durable. Messages may be lost and doubled.
-//! 4. [`Ready::committed`] is applied in order, and [`Node::applied`] says so.
-//! 5. After a crash, [`Node::new`] gets exactly what was durable. A node that comes back with less
-//!    breaks the group.
+//!    write is durable. Messages may be lost, doubled, late and out of order, but reach only the node
+//!    they name, and say who sent them.
+//! 4. [`Ready::snapshot`] makes the log on disk begin behind it. Of the entries written before, those
+//!    behind it stay if the one at its place has its term; otherwise none does.
+//! 5. After a crash, [`Node::new`] gets exactly what was durable: the last hard state, the snapshot the
+//!    log begins with (a checkpoint of the driver, or one that was taken over), and the entries behind.
+//!    Whoever cannot tell whether the end of the log is missing says so ([`Restored::doubtful`]), and
+//!    again after every restart for as long as [`Node::is_doubtful`] said yes. A node that comes back
+//!    with less, and does not say so, breaks the group; one whose disk is gone comes back under another
+//!    id, as a new member.
+//!
+//! *Applying and snapshots*
+//!
+//! 6. [`Ready::committed`] is applied in order, at once, and [`Node::applied`] says so. Entries with no
+//!    command in them count as well.
+//! 7. A checkpoint holds the state as of what is applied *and* durable, [`Node::membership_applied`] as it
+//!    was then, and [`Node::hard_state`]; after it [`Node::compact`] lets entries go. Compacting without
+//!    a checkpoint is allowed: entries then still are on disk.
+//! 8. A peer named in [`Ready::snapshots`] is sent the state as of what is applied, in some way of the
+//!    driver's own. [`Node::snapshot_ended`] is called when that has ended, well or not; a peer is named
+//!    again if it still lacks something. When a state has arrived somewhere and is durable, it is given to
+//!    [`Node::restore`]: after everything handed out before has been applied, and it replaces the state
+//!    only if that says so.
+//!
+//!    A node that joins later starts with the members the group began with, or with none, and then sends
+//!    nobody its state before it knows them.
+//!
+//! *Time*
+//!
+//! 9. [`Node::tick`] is called at an even pace, on all nodes the same. If leases are used
+//!    ([`Config::lease`]), ticks that are due are made up for before anything else is done, also after
+//!    the process stood still.
+//! 10. A node at rest ([`Node::is_quiet`]) need not be ticked. Whoever watches the *machines* of a group
+//!     wakes it: [`Node::suspect_leader`] while the machine of the leader does not answer, for as long as
+//!     that is so; [`Node::wake`] when a machine is back.
+//! 11. A leader whose disk does not answer is told to [`Node::step_down`].
+//!
+//! *Asking*
+//!
+//! 12. No two reads of a node carry the same context, not even in two of its lives. A read is answered
+//!     once, and lost with the process.
+//! 13. How many proposals and reads wait is bounded by the driver; what waits here for a leader is
+//!     bounded anyway, and refused beyond that.
 //!
 //! A failed write has no place here: end the process.
 //!
 //! # What a node promises
 //!
 //! 1. An entry is committed only when a quorum has it on disk; its own disk counts as one vote, for a
-//!    group of one as for any other.
+//!    group of one as for any other. While voters change, both sets of them must agree.
 //! 2. A term has at most one leader; its vote and term are durable before anybody hears of them.
 //! 3. What comes in [`Ready::committed`] is the same, in the same order, on every node of the group.
 //! 4. What is accepted is at least what is submitted (handed out for writing), and that is at least
 //!    what is durable. Whatever counts towards a quorum counts the last of these.
 //! 5. A receipt that comes late, when its entries have been replaced, is harmless.
+//! 6. The index of a read is at least that of everything anybody was told is committed before the read
+//!    was asked for.
+//! 7. A node that cannot hear does not disturb those that can: it asks before it stands, and who hears a
+//!    leader refuses. A leader that hears no quorum for an election timeout steps down.
+//! 8. A change of members counts from when it is in the log. One is made at a time, and only by a leader
+//!    that has committed something of its own; it is finished by the leader, whoever that is by then.
+//! 9. A node in doubt neither votes nor stands before it has asked the others, and never for a log that
+//!    ends before the longest it has heard of. That is safe as long as no other loses anything meanwhile
+//!    and all others can be asked; if some cannot, it goes on without them after two election timeouts.
+//! 10. A group with nothing to do comes to rest if it may ([`Config::quiet_ticks`]): no messages, no ticks.
 //!
 //! # Example
 //!
 //! A group of one, from its first start to its first committed entry:
 //!
 //! ```
-//! use starcite_raft::{Config, Entry, Node, NodeId, Ready, Restored};
+//! use std::sync::Arc;
+//!
+//! use starcite_raft::{Config, Content, Entry, Membership, Node, NodeId, Ready, Restored};
 //!
 //! /// Writes what a Ready asks for, as if the disk took no time.
 //! fn persist(node: &mut Node, disk: &mut Vec<Entry>) -> Ready {
@@ -54,9 +111,20 @@
 //! }
 //!
 //! let id = NodeId(1);
-//! let config =
-//!     Config { id, voters: vec![id], election_ticks: 10, heartbeat_ticks: 1, seed: 7 };
-//! let mut node = Node::new(config, Restored::default());
+//! let config = Config {
+//!     id,
+//!     election_ticks: 10,
+//!     heartbeat_ticks: 1,
+//!     quiet_ticks: 0,
+//!     seed: 7,
+//!     inflight_max: 8,
+//!     append_bytes_max: 1 << 20,
+//!     lease: false,
+//! #   #[cfg(feature = "sabotage")]
+//! #   sabotage: None,
+//! };
+//! let members = Arc::new(Membership::new(vec![id], Vec::new()));
+//! let mut node = Node::new(config, Restored::fresh(members));
 //! let mut disk = Vec::new();
 //!
 //! // A group of one need not wait for silence.
@@ -72,18 +140,24 @@
 //! // Now it is: the entry a leader begins with, then ours.
 //! let ready = node.ready();
 //! assert_eq!(ready.committed, disk);
-//! assert_eq!(ready.committed[1].payload[..], b"hello"[..]);
+//! assert_eq!(ready.committed[0].content, Content::Begin);
+//! assert_eq!(ready.committed[1].content, Content::Command(b"hello"[..].into()));
 //! node.applied(index);
+//!
+//! // A read needs no round among so few, and waits for nothing.
+//! node.read(1);
+//! let ready = node.ready();
+//! assert_eq!(ready.reads[0].index, Some(index));
 //! assert!(!node.has_ready());
 //! ```
 //!
 //! # Reading order
 //!
 //! `message` (the words), `ready` (the conversation with the driver), `node` (the face), `log`,
-//! `quorum`, `election`, `leader`, `follower`, `invariants`; then a script in `testdata`.
+//! `membership`, `quorum`, `election`, `leader`, `progress`, `follower`, `read`, `change`, `doubt`,
+//! `invariants`; then a script in `testdata`.
 //!
-//! There is no pre-vote, no snapshot, no change of members and no read index here yet; a follower that
-//! needs what has left the leader's memory cannot catch up.
+//! The feature `sabotage` breaks rules on purpose, for tests that must find it.
 
 #![forbid(unsafe_code)]
 
@@ -101,6 +175,8 @@ mod progress;
 mod quorum;
 mod read;
 mod ready;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -110,4 +186,6 @@ pub use message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snaps
 pub use node::{Config, Node, Restored};
 pub use progress::{PeerState, PeerStatus};
 pub use ready::{Read, Ready, Receipt};
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
 pub use status::{ChangeRefused, NotLeader, Role, Status, TransferRefused};

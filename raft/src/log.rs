@@ -24,6 +24,9 @@ pub(crate) struct Log {
     floor: (Term, Index),
     /// Entries `(floor, last]`, without a hole, with terms that never fall.
     entries: VecDeque<Entry>,
+    /// Whether replaced entries leave their change of members behind.
+    #[cfg(feature = "sabotage")]
+    keeps_members: bool,
     /// Who belongs to the group along it.
     members: Members,
     submitted: Index,
@@ -48,6 +51,8 @@ impl Log {
         Log {
             floor,
             entries: entries.into(),
+            #[cfg(feature = "sabotage")]
+            keeps_members: false,
             members,
             submitted: last.1,
             durable: last.1,
@@ -55,6 +60,12 @@ impl Log {
             handed: floor.1,
             applied: floor.1,
         }
+    }
+
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn broken_by(mut self, sabotage: Option<crate::sabotage::Sabotage>) -> Log {
+        self.keeps_members = sabotage == Some(crate::sabotage::Sabotage::KeepTruncatedMembers);
+        self
     }
 
     /// The members that count: those named last, committed or not.
@@ -87,6 +98,11 @@ impl Log {
     /// The last entry, or the floor if there is none.
     pub(crate) fn last(&self) -> (Term, Index) {
         self.entries.back().map_or(self.floor, Entry::position)
+    }
+
+    /// The term of the first entry, if there is one.
+    pub(crate) fn first_term(&self) -> Option<Term> {
+        self.entries.front().map(|entry| entry.term)
     }
 
     pub(crate) fn floor(&self) -> (Term, Index) {
@@ -169,11 +185,15 @@ impl Log {
 
     /// Drops the entries from `from` on. What the disk holds of them will be replaced, so they count
     /// as not submitted.
-    fn truncate(&mut self, from: Index) {
+    pub(crate) fn truncate(&mut self, from: Index) {
         assert!(self.committed < from, "what is committed stays");
         let kept = self.slot_after(from).checked_sub(1).expect("truncated above the floor");
         self.entries.truncate(kept);
-        self.members.truncate(from);
+        #[cfg(feature = "sabotage")]
+        let from_members = if self.keeps_members { Index(u64::MAX) } else { from };
+        #[cfg(not(feature = "sabotage"))]
+        let from_members = from;
+        self.members.truncate(from_members);
         let last = self.last().1;
         self.submitted = self.submitted.min(last);
         self.durable = self.durable.min(last);
@@ -240,11 +260,10 @@ impl Log {
     }
 
     /// The log restarts behind a state that was taken over: everything up to `last` is applied. What is
-    /// behind stays if it belongs to the same history.
-    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
+    /// behind stays if it `continues` the same history.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot, continues: bool) {
         let place = snapshot.last;
         assert!(self.committed < place.1, "what is committed here is not taken over");
-        let continues = self.term_at(place.1) == Some(place.0);
         let kept = if continues { self.slot_after(place.1) } else { self.entries.len() };
         self.entries.drain(..kept);
         if !continues {
@@ -279,6 +298,17 @@ impl Log {
                 self.entries.shrink_to(room);
             }
         }
+    }
+
+    /// Gives back what memory it does not need now.
+    pub(crate) fn give_back(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
+    /// What it holds beyond its own size, but for what entries and members hold.
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.members.heap_bytes()
     }
 
     /// How many entries there is room for.

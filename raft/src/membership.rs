@@ -70,6 +70,19 @@ impl Membership {
         self.voters.iter().chain(leaving).copied()
     }
 
+    /// The same with learners among the voters.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn with_learners(&self) -> Membership {
+        let voters = self.voters.iter().chain(&self.learners).copied().collect();
+        Membership::new(voters, Vec::new())
+    }
+
+    /// Those after the change alone.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn incoming(&self) -> Membership {
+        Membership::new(self.voters.clone(), Vec::new())
+    }
+
     /// Whether one node alone decides everything.
     pub(crate) fn is_ruled_by(&self, id: NodeId) -> bool {
         self.voters == [id] && self.outgoing.is_empty()
@@ -124,6 +137,11 @@ impl Members {
     pub(crate) fn push(&mut self, index: Index, membership: Arc<Membership>) {
         assert!(self.since() < index, "memberships follow each other along the log");
         self.along.push_back((index, membership));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.along.capacity() * size_of::<(Index, Arc<Membership>)>()
     }
 
     /// Entries from `from` on are gone.

@@ -40,6 +40,9 @@ pub struct Config {
     /// election timeout. Safe only if no two clocks of the group differ in speed by more than one tick
     /// in an election timeout; then all nodes must be told the same.
     pub lease: bool,
+    /// The rule to be broken.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 /// What a node had made durable before it stopped.
@@ -78,6 +81,8 @@ pub struct Node {
     pub(crate) in_flight_max: usize,
     pub(crate) append_bytes_max: usize,
     pub(crate) lease: bool,
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
     pub(crate) jitter: Jitter,
     pub(crate) hard: HardMarks,
     /// Invariant: whoever leads the current term; ourselves exactly if `state` is `Leader`.
@@ -130,6 +135,8 @@ impl Node {
         assert!(heartbeat_ticks < election_ticks, "followers hear from a leader before they stand");
         assert!(1 <= config.inflight_max, "something can be under way");
         let log = Log::new(restored.snapshot, restored.entries);
+        #[cfg(feature = "sabotage")]
+        let log = log.broken_by(config.sabotage);
         assert!(log.last().0 <= restored.hard_state.term, "no entry is newer than the term");
         let mut node = Node {
             id,
@@ -139,6 +146,8 @@ impl Node {
             in_flight_max: config.inflight_max,
             append_bytes_max: config.append_bytes_max,
             lease: config.lease,
+            #[cfg(feature = "sabotage")]
+            sabotage: config.sabotage,
             jitter: Jitter::new(seed, id),
             hard: HardMarks::new(restored.hard_state),
             leader: None,
@@ -253,9 +262,11 @@ impl Node {
 
     /// The state machine has taken over the state another node sent, and that state is durable: the log
     /// restarts behind it. Returns whether it does; it does not if what is committed here has come as
-    /// far.
+    /// far, or if the state knows no members: then it comes from who was not one itself.
     pub fn restore(&mut self, snapshot: Snapshot) -> bool {
-        if snapshot.last.1 <= self.log.committed() || !snapshot.membership.is_sound() {
+        let members = &snapshot.membership;
+        let is_whole = members.is_sound() && !members.voters.is_empty();
+        if snapshot.last.1 <= self.log.committed() || !is_whole {
             return false;
         }
         self.wake();
@@ -268,7 +279,11 @@ impl Node {
             State::PreCandidate(_) | State::Candidate(_) => self.become_follower(),
             State::Follower => {}
         }
-        self.log.restore(&snapshot);
+        let continues = self.log.term_at(snapshot.last.1) == Some(snapshot.last.0);
+        #[cfg(feature = "sabotage")]
+        let continues = !self.breaks(crate::sabotage::Sabotage::CutBehindSnapshot)
+            && (continues || self.breaks(crate::sabotage::Sabotage::KeepBehindSnapshot));
+        self.log.restore(&snapshot, continues);
         let matched = snapshot.last.1;
         // What was promised of the log before may lie beyond what it is now.
         let last = self.log.last().1;
@@ -293,6 +308,16 @@ impl Node {
             && let State::Leader(leadership) = &mut self.state
         {
             leadership.woken();
+        }
+    }
+
+    /// Time stands still from here on. Most groups rest most of the time: they hold little.
+    pub(crate) fn come_to_rest(&mut self) {
+        self.quiet = true;
+        self.log.give_back();
+        if let State::Leader(leadership) = &mut self.state {
+            leadership.rounds.give_back();
+            leadership.peers.iter_mut().for_each(crate::progress::Progress::give_back);
         }
     }
 
@@ -365,7 +390,9 @@ impl Node {
         match message.body {
             Body::Rest { .. } => true,
             Body::AppendAccepted { matched, .. } => {
-                message.term == self.term() && matched == self.log.last().1
+                let is_known = matched == self.log.last().1;
+                message.term == self.term()
+                    && (is_known || !self.log.membership().is_member(message.from))
             }
             Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
                 !self.log.membership().is_member(message.from)

@@ -142,6 +142,16 @@ impl Progress {
         self.probe();
     }
 
+    /// Gives back what memory it does not need now.
+    pub(crate) fn give_back(&mut self) {
+        self.in_flight.shrink_to_fit();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.in_flight.capacity() * size_of::<Index>()
+    }
+
     /// Finds out anew where the logs agree.
     pub(crate) fn probe(&mut self) {
         self.state = PeerState::Probe;

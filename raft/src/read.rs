@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 
-use crate::leader::continue_from;
+use crate::leader::{Leadership, continue_from};
 use crate::message::{Body, Index, NodeId};
 use crate::node::{Node, State};
 use crate::quorum;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 
 /// Reads that may wait in one node; more are answered in vain at once.
 pub(crate) const READS_MAX: usize = 4096;
@@ -72,6 +74,18 @@ impl Rounds {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Gives back what memory it does not need now.
+    pub(crate) fn give_back(&mut self) {
+        self.begun = VecDeque::new();
+        self.waiting.shrink_to_fit();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.begun.capacity() * size_of::<(u64, u64)>()
+            + self.waiting.capacity() * size_of::<(u64, Index, Vec<Asker>)>()
     }
 
     pub(crate) fn forget_lease(&mut self) {
@@ -173,17 +187,31 @@ impl Node {
         }
     }
 
-    /// Begins one round for all reads that came since the last Ready. Nothing is known to be committed
-    /// before an entry of our own term is (thesis, 6.4, step 1).
+    /// Nothing is known to be committed before an entry of our own term is (thesis, 6.4, step 1).
+    pub(crate) fn may_read(&self, leadership: &Leadership) -> bool {
+        #[cfg(feature = "sabotage")]
+        if self.breaks(Sabotage::ReadBeforeOwnCommit) {
+            return true;
+        }
+        leadership.began <= self.log.committed()
+    }
+
+    /// Begins one round for all reads that came since the last Ready.
     pub(crate) fn begin_rounds(&mut self) {
         let committed = self.log.committed();
         let alone = self.log.membership().is_ruled_by(self.id);
+        let may_read = match &self.state {
+            State::Leader(leadership) => self.may_read(leadership),
+            _ => return,
+        };
         let State::Leader(leadership) = &mut self.state else { return };
         let rounds = &mut leadership.rounds;
-        if !rounds.has_fresh() || committed < leadership.began {
+        if !rounds.has_fresh() || !may_read {
             return;
         }
         let askers = std::mem::take(&mut rounds.fresh);
+        #[cfg(feature = "sabotage")]
+        let alone = alone || self.sabotage == Some(Sabotage::ReadWithoutRound);
         if alone || (self.lease && rounds.has_lease()) {
             askers.into_iter().for_each(|asker| self.answer(asker, Some(committed)));
             return;

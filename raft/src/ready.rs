@@ -2,6 +2,8 @@
 
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::node::Node;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 
 /// More promises than this wait for no disk: the newest are not made, as if the network had lost them.
 const PROMISES_MAX: usize = 1024;
@@ -166,6 +168,13 @@ impl Node {
         // itself written and its receipt stands for all before. Within a term nothing handed out is
         // put back after it was replaced: only that term's leader appends, and it never replaces
         // what it has.
+        #[cfg(feature = "sabotage")]
+        if self.breaks(Sabotage::CountStaleReceipt)
+            && let Some((_, index)) = receipt.last
+            && let Some(term) = self.log.term_at(index.min(self.log.submitted()))
+        {
+            self.log.persisted((term, index.min(self.log.submitted())));
+        }
         if receipt.term == term {
             self.hard.durable =
                 HardState { term, vote: receipt.vote.or(self.hard.durable_vote(term)) };
@@ -206,6 +215,18 @@ impl Node {
     }
 
     fn keeps(&self, promise: &Promise) -> bool {
+        #[cfg(feature = "sabotage")]
+        match promise.message.body {
+            Body::VoteReply { .. } | Body::VoteRequest { .. }
+                if self.breaks(Sabotage::VoteBeforeDurable) =>
+            {
+                return true;
+            }
+            Body::AppendAccepted { .. } if self.breaks(Sabotage::AcceptBeforeDurable) => {
+                return true;
+            }
+            _ => {}
+        }
         self.hard.is_durable() && self.restoring.is_none() && promise.needs <= self.log.durable()
     }
 

@@ -8,6 +8,7 @@ use crate::message::{Body, Content, Entry, HardState, Index, Message, NodeId, Te
 use crate::node::{Config, Node, Restored};
 
 mod cluster;
+mod dice;
 mod log;
 mod node;
 mod oracle;
@@ -16,7 +17,10 @@ mod print;
 mod quorum;
 mod random;
 mod recovery;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod script;
+mod thesis;
 mod world;
 
 const ELECTION_TICKS: u32 = 10;
@@ -24,7 +28,6 @@ const HEARTBEAT_TICKS: u32 = 2;
 const GRANTED: Body = Body::VoteReply { granted: true };
 const REFUSED: Body = Body::VoteReply { granted: false };
 const WOULD: Body = Body::PreVoteReply { granted: true };
-const WOULD_NOT: Body = Body::PreVoteReply { granted: false };
 
 fn config(id: u64) -> Config {
     Config {
@@ -36,6 +39,8 @@ fn config(id: u64) -> Config {
         inflight_max: 8,
         append_bytes_max: 1 << 20,
         lease: false,
+        #[cfg(feature = "sabotage")]
+        sabotage: None,
     }
 }
 

@@ -12,8 +12,18 @@ use crate::group::UNKNOWN;
 use crate::machine::Outcome;
 use crate::membership::{put_membership, snapshot_record};
 use crate::peer::PeerMessage;
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::shard::{Parked, Shard};
 use crate::wal::RecordKind;
+
+/// What a node wants to be durable.
+struct Write<'a> {
+    hard_state: Option<raft::HardState>,
+    snapshot: Option<&'a Snapshot>,
+    entries: &'a [Entry],
+    receipt: Option<&'a raft::Receipt>,
+}
 
 impl Shard {
     /// Does what the nodes of awake groups ask for, and answers reads that have become ripe.
@@ -49,8 +59,29 @@ impl Shard {
             snapshots,
         } = ready;
         self.send_all(slot, messages);
-        let last = self.persist(slot, hard_state, snapshot.as_ref(), &entries, receipt.as_ref());
+        #[cfg(feature = "sabotage")]
+        let messages_after_persist = match self.options.sabotage {
+            Some(Sabotage::SayBeforeDurable) => {
+                self.send_all(slot, messages_after_persist);
+                Vec::new()
+            }
+            _ => messages_after_persist,
+        };
+        let write = Write {
+            hard_state,
+            snapshot: snapshot.as_ref(),
+            entries: &entries,
+            receipt: receipt.as_ref(),
+        };
+        let last = self.persist(slot, &write);
         match (last, receipt) {
+            #[cfg(feature = "sabotage")]
+            (Some(_), Some(receipt))
+                if self.options.sabotage == Some(Sabotage::BelieveBeforeDurable) =>
+            {
+                self.groups[slot].node.persisted(receipt);
+                self.send_all(slot, messages_after_persist);
+            }
             (Some(batch), Some(receipt)) => {
                 let messages = messages_after_persist;
                 self.parked.push_back(Parked { batch, slot, receipt, messages });
@@ -80,17 +111,11 @@ impl Shard {
 
     /// Hands a write to the log. Returns the batch that holds its last record. What was cut off by a
     /// full batch gets a receipt of its own.
-    fn persist(
-        &mut self,
-        slot: usize,
-        hard_state: Option<raft::HardState>,
-        snapshot: Option<&Snapshot>,
-        entries: &[Entry],
-        receipt: Option<&raft::Receipt>,
-    ) -> Option<BatchNumber> {
+    fn persist(&mut self, slot: usize, write: &Write<'_>) -> Option<BatchNumber> {
         let id = self.groups[slot].id;
         let mut batch = None;
         let mut before: Option<(BatchNumber, &Entry)> = None;
+        let &Write { hard_state, snapshot, entries, receipt } = write;
         if let Some(state) = hard_state {
             let vote = state.vote.map(|node| node.0);
             batch = Some(self.wal.accept_hard_state(id, state.term.0, vote));
@@ -102,7 +127,7 @@ impl Shard {
             batch = Some(self.wal.accept(id, kind));
         }
         for entry in entries {
-            let into = self.accept_entry(id, entry);
+            let into = self.accept(id, entry, false);
             if let (Some((full, last)), Some(receipt)) = (before, receipt)
                 && full < into
             {
@@ -115,17 +140,23 @@ impl Shard {
         batch
     }
 
-    /// Hands one entry to the log.
-    pub(crate) fn accept_entry(&mut self, group: GroupId, entry: &Entry) -> BatchNumber {
+    /// Hands one entry to the log, for the first time or again.
+    pub(crate) fn accept(&mut self, group: GroupId, entry: &Entry, again: bool) -> BatchNumber {
         let (term, index) = (entry.term.0, entry.index.0);
         let mut members = Vec::new();
-        let kind = match &entry.content {
-            Content::Begin => RecordKind::Entry { term, index, payload: &[] },
-            Content::Command(payload) => RecordKind::Entry { term, index, payload },
+        let payload: &[u8] = match &entry.content {
+            Content::Begin => &[],
+            Content::Command(payload) => payload,
             Content::Membership(membership) => {
                 put_membership(&mut members, membership);
-                RecordKind::Membership { term, index, payload: &members }
+                &members
             }
+        };
+        let kind = match (members.is_empty(), again) {
+            (true, false) => RecordKind::Entry { term, index, payload },
+            (true, true) => RecordKind::EntryAgain { term, index, payload },
+            (false, false) => RecordKind::Membership { term, index, payload },
+            (false, true) => RecordKind::MembershipAgain { term, index, payload },
         };
         self.wal.accept(group, kind)
     }
@@ -145,6 +176,11 @@ impl Shard {
             let Some(resolved) = resolved else { continue };
             self.pending_requests -= 1;
             self.pending_bytes -= resolved.bytes;
+            #[cfg(feature = "sabotage")]
+            let resolved = match self.options.sabotage {
+                Some(Sabotage::AnswerReplaced) => crate::group::Resolved { own: true, ..resolved },
+                _ => resolved,
+            };
             let reply = match outcome {
                 Some(outcome) if resolved.own => self.reply(entry, outcome),
                 _ => Refusal::from(UNKNOWN).into(),

@@ -87,6 +87,12 @@ impl Shard {
             let head = Snapshot { last, membership: group.node.membership_applied() };
             let mut frames = Vec::new();
             for (id, place) in self.machine.of_group(group.id) {
+                #[cfg(feature = "sabotage")]
+                if self.options.sabotage == Some(crate::sabotage::Sabotage::ForgetProducers) {
+                    let session = self.machine.sessions.get(*place).without_memory();
+                    put_session(&mut frames, id.as_str(), &session, &[]);
+                    continue;
+                }
                 put_session(&mut frames, id.as_str(), self.machine.sessions.get(*place), &[]);
             }
             self.exports.newest += 1;

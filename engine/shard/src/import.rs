@@ -53,6 +53,8 @@ pub(crate) struct Import {
     /// Whether an answer is awaited.
     waits: bool,
     scratch: Vec<u8>,
+    #[cfg(feature = "sabotage")]
+    names_own_chunk_only: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +179,8 @@ impl Import {
         // Also those an earlier snapshot brought: no checkpoint may have named them yet.
         let extents = self.sessions.iter().flat_map(|(_, session)| &session.extents);
         let chunks: BTreeSet<u64> = extents.map(|extent| extent.chunk).collect();
+        #[cfg(feature = "sabotage")]
+        let chunks = if self.names_own_chunk_only { BTreeSet::from([self.file]) } else { chunks };
         Head {
             number: self.file,
             floor: LogFloor::first(),
@@ -280,6 +284,9 @@ impl Shard {
             asked_at: now.monotonic,
             waits: false,
             scratch: Vec::new(),
+            #[cfg(feature = "sabotage")]
+            names_own_chunk_only: self.options.sabotage
+                == Some(crate::sabotage::Sabotage::NameOwnChunkOnly),
         };
         put_header(&mut import.scratch, self.options.identity(), file);
         import.chunk.put(&import.scratch);
@@ -399,7 +406,12 @@ impl Shard {
             let known = self.machine.sessions.get(slot);
             session.extents.clone_from(&known.extents);
             have = Seq(known.hot_first().0 - 1);
+            #[cfg(feature = "sabotage")]
+            if self.options.sabotage == Some(crate::sabotage::Sabotage::TrustMemory) {
+                have = known.last_seq;
+            }
         }
+        import.waits = false;
         import.stage = Stage::Events { place, have };
     }
 
@@ -428,7 +440,7 @@ impl Shard {
         self.more_work = true;
     }
 
-    fn end_chunk(&mut self, import: &mut Import) {
+    fn end_chunk(&self, import: &mut Import) {
         let file_head = import.file_head();
         import.scratch.clear();
         put_head(&mut import.scratch, self.options.identity(), &file_head);
@@ -472,6 +484,7 @@ impl Shard {
             (from, PeerMessage::Snapshot { group, step })
         };
         if !self.groups[slot].node.restore(head.clone()) {
+            self.wake(slot);
             self.sends.push(step(true));
             for file in [FileName::Chunk(file), FileName::Snapshot(file)] {
                 self.ops.push(DiskOp::FileRemove { file });

@@ -39,6 +39,8 @@ pub mod peer;
 mod reads;
 mod requests;
 pub mod route;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 pub mod session;
 mod sessions;
 pub mod shard;
@@ -48,6 +50,8 @@ mod tails;
 pub mod wal;
 
 pub use raft::NodeId;
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
 
 #[cfg(test)]
 mod tests;

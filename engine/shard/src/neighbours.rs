@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use model::cluster::NameTag;
 use model::command::decode;
 use model::ids::{Now, ShardId};
-use model::limits::{DEPOSED_WAIT_MS, LOG_STALL_MS, TRANSFERS_PER_SECOND};
+use model::limits::{DEPOSED_WAIT_MS, LEARNER_LAG_MAX, LOG_STALL_MS, TRANSFERS_PER_SECOND};
 use raft::{Body, Content, Message, NodeId, PeerState, Role};
 
 use crate::cluster::tag;
 use crate::peer::{PeerMessage, Pulse};
 use crate::shard::Shard;
 
+/// Segments' worth of records that may wait for the log's disk before appends are dropped.
+const LOG_BACKLOG_SEGMENTS: u64 = 2;
 /// Ticks that are made up for after a pause; more would only bring elections nobody needs.
 const TICKS_AT_ONCE: u64 = 2;
 /// Monotonic microseconds between looks at who should lead and who should be a member.
@@ -113,7 +115,8 @@ impl Shard {
             PeerMessage::Raft { group, message } => {
                 let hosted = group.0 < self.options.placement.groups()
                     && self.options.placement.shard(group) == self.options.shard;
-                if hosted && message.from == from && is_readable(&message) {
+                let taken = hosted && message.from == from && self.has_room_for(&message);
+                if taken && is_readable(&message) {
                     self.raft_message(self.slot_of(group), message);
                 }
             }
@@ -126,6 +129,14 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether the log's queue takes what a message brings; if not, it is as if it had been lost, and
+    /// comes again.
+    fn has_room_for(&self, message: &Message) -> bool {
+        let Body::Append { entries, .. } = &message.body else { return true };
+        let backlog = self.wal.backlog_bytes() as u64;
+        entries.is_empty() || backlog < LOG_BACKLOG_SEGMENTS * self.options.segment_bytes
     }
 
     fn raft_message(&mut self, slot: usize, message: Message) {
@@ -234,6 +245,7 @@ impl Shard {
         self.tails.close_stalled(now.monotonic, &mut self.machine);
         self.not_ready = self.count_not_ready();
         self.look_at_log(now);
+        self.look_at_doubt();
         let timing = self.options.cluster.timing;
         if self.neighbours.tick_at == 0 {
             self.neighbours.tick_at = now.monotonic + timing.tick_micros;
@@ -310,7 +322,8 @@ impl Shard {
     fn look_at_waiting(&mut self, now: Now) {
         for slot in 0..self.groups.len() {
             let group = &mut self.groups[slot];
-            if !group.has_waiting() || group.node.status().role == Role::Leader {
+            let leads = group.node.status().role == Role::Leader && !group.leads_anew();
+            if !group.has_waiting() || leads {
                 group.deposed_at = None;
                 continue;
             }
@@ -403,11 +416,13 @@ impl Shard {
     }
 }
 
-/// Whether a follower has all that its leader has.
+/// Whether a follower has nearly all that its leader has; the rest is waited for.
 fn is_caught_up(node: &raft::Node, peer: NodeId) -> bool {
-    let last = node.status().last;
+    let last = node.status().last.0;
     node.progress().any(|progress| {
-        progress.id == peer && progress.state == PeerState::Replicate && progress.matched == last
+        progress.id == peer
+            && progress.state == PeerState::Replicate
+            && last <= progress.matched.0.saturating_add(LEARNER_LAG_MAX)
     })
 }
 

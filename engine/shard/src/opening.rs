@@ -18,6 +18,8 @@ use crate::flush::Flush;
 use crate::group::Group;
 use crate::machine::Machine;
 use crate::membership::{read_membership, read_snapshot_record};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::sessions::Slot;
 use crate::shard::{Options, Shard};
 use crate::wal::{self, LogFloor, Record, RecordKind, Recovered, Wal};
@@ -31,6 +33,8 @@ pub struct Opening {
     groups: BTreeMap<GroupId, GroupLog>,
     /// Chunks whose files must be there.
     chunks: BTreeSet<u64>,
+    /// Whether a start before this one had doubts that were not settled.
+    doubt: bool,
 }
 
 /// What is known of one group's log.
@@ -42,7 +46,8 @@ struct GroupLog {
     membership: Arc<Membership>,
     /// The file that effect is in, if it came from another node and no checkpoint has it.
     snapshot: Option<u64>,
-    entries: Vec<Entry>,
+    /// By index, perhaps with holes until the end of the log is reached.
+    entries: BTreeMap<Index, (Term, Content)>,
     /// The terms of entries up to the floor that the log still has.
     below: BTreeMap<Index, Term>,
 }
@@ -57,14 +62,14 @@ impl Opening {
                 floor: (Term(0), Index(0)),
                 membership: options.cluster.first_members(group),
                 snapshot: None,
-                entries: Vec::new(),
+                entries: BTreeMap::new(),
                 below: BTreeMap::new(),
             };
             (group, log)
         };
         let groups = groups.map(fresh).collect();
         let machine = Machine::new(!options.cluster.is_alone());
-        Opening { machine, head: None, groups, chunks: BTreeSet::new(), options }
+        Opening { machine, head: None, groups, chunks: BTreeSet::new(), doubt: false, options }
     }
 
     /// Loads the newest checkpoint. Comes first, if there is one.
@@ -138,20 +143,34 @@ impl Opening {
         let log = self.groups.get_mut(&group);
         let log = log.ok_or_else(|| format!("log holds a record of foreign group {}", group.0))?;
         match record.kind {
-            RecordKind::HardState { term, vote } => {
-                log.promised(HardState { term: Term(term), vote: vote.map(NodeId) });
+            RecordKind::Doubt { begins } => {
+                self.doubt = begins;
                 Ok(())
             }
-            RecordKind::Entry { term, index, payload: [] } => {
-                log.entry(Term(term), Index(index), Content::Begin)
+            RecordKind::HardState { term, vote } => {
+                let hard_state = HardState { term: Term(term), vote: vote.map(NodeId) };
+                #[cfg(feature = "sabotage")]
+                if self.options.sabotage == Some(Sabotage::ForgetPromises) {
+                    log.hard_state = hard_state;
+                }
+                log.promised(hard_state);
+                Ok(())
             }
             RecordKind::Entry { term, index, payload } => {
-                decode(payload)?;
-                log.entry(Term(term), Index(index), Content::Command(Arc::from(payload)))
+                log.entry(Term(term), Index(index), command(payload)?);
+                Ok(())
             }
             RecordKind::Membership { term, index, payload } => {
-                let members = read_membership(payload).ok_or("log holds absurd members")?;
-                log.entry(Term(term), Index(index), Content::Membership(Arc::new(members)))
+                log.entry(Term(term), Index(index), members(payload)?);
+                Ok(())
+            }
+            RecordKind::EntryAgain { term, index, payload } => {
+                log.entry_again(Term(term), Index(index), command(payload)?);
+                Ok(())
+            }
+            RecordKind::MembershipAgain { term, index, payload } => {
+                log.entry_again(Term(term), Index(index), members(payload)?);
+                Ok(())
             }
             RecordKind::Snapshot { term, index, payload } => {
                 let (file, members) =
@@ -199,11 +218,11 @@ impl Opening {
     pub fn finish(self, mut recovered: Recovered) -> Shard {
         let identity = self.options.identity();
         // What was being written when the node stopped cannot be told from what had been acknowledged.
-        let doubtful = recovered.cut.is_some();
+        let doubtful = self.doubt || recovered.cut.is_some();
         let mut snapshot_files = BTreeMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (id, mut log) in self.groups {
-            log.finish();
+            let entries = log.history();
             if let Some(file) = log.snapshot {
                 snapshot_files.insert(file, (id, log.floor.1.0));
             }
@@ -212,7 +231,7 @@ impl Opening {
             if term != Term(0) {
                 recovered.hard_states.insert(id, wal::HardState { term: term.0, vote });
             }
-            groups.push(open_group(&self.options, id, log, doubtful));
+            groups.push(open_group(&self.options, id, (log, entries), doubtful));
         }
         let (number, chunks) = (self.head.as_ref().map(|head| head.number), self.chunks);
         let newest = snapshot_files.last_key_value().map_or(0, |(file, _)| *file);
@@ -220,12 +239,20 @@ impl Opening {
         let wal = Wal::new(identity, self.options.segment_bytes, recovered);
         let mut shard = Shard::assemble(self.options, groups, self.machine, (wal, flush));
         shard.snapshot_files = snapshot_files;
+        if doubtful {
+            shard.begin_doubt();
+        }
         shard
     }
 }
 
 /// A group as it was when its node stopped. One whose members are nobody else leads itself at once.
-fn open_group(options: &Options, id: GroupId, log: GroupLog, doubtful: bool) -> Group {
+fn open_group(
+    options: &Options,
+    id: GroupId,
+    (log, entries): (GroupLog, Vec<Entry>),
+    doubtful: bool,
+) -> Group {
     let timing = options.cluster.timing;
     let config = Config {
         id: options.cluster.own,
@@ -236,16 +263,34 @@ fn open_group(options: &Options, id: GroupId, log: GroupLog, doubtful: bool) -> 
         inflight_max: APPENDS_IN_FLIGHT_MAX,
         append_bytes_max: APPEND_BYTES_MAX,
         lease: false,
+        #[cfg(feature = "sabotage")]
+        sabotage: match options.sabotage {
+            Some(Sabotage::Raft(rule)) => Some(rule),
+            _ => None,
+        },
     };
     let snapshot = Snapshot { last: log.floor, membership: log.membership };
     let floor = log.floor;
-    let restored =
-        Restored { hard_state: log.hard_state, snapshot, entries: log.entries, doubtful };
+    let restored = Restored { hard_state: log.hard_state, snapshot, entries, doubtful };
     let mut node = Node::new(config, restored);
     if node.membership().voters == [options.cluster.own] && !node.membership().is_joint() {
         node.campaign();
     }
     Group::new(id, node, floor, options.cluster.wanted(id))
+}
+
+/// What an entry's payload holds.
+fn command(payload: &[u8]) -> Result<Content, String> {
+    if payload.is_empty() {
+        return Ok(Content::Begin);
+    }
+    decode(payload)?;
+    Ok(Content::Command(Arc::from(payload)))
+}
+
+fn members(payload: &[u8]) -> Result<Content, String> {
+    let members = read_membership(payload).ok_or("log holds absurd members")?;
+    Ok(Content::Membership(Arc::new(members)))
 }
 
 impl GroupLog {
@@ -260,44 +305,43 @@ impl GroupLog {
         }
     }
 
-    fn entry(&mut self, term: Term, index: Index, content: Content) -> Result<(), String> {
-        if index <= self.floor.1 {
-            self.entry_below(term, index);
-            return Ok(());
-        }
-        let first = self.floor.1.0 + 1;
-        let place = usize::try_from(index.0 - first).map_err(|_| "log index is absurd")?;
-        if self.entries.len() < place {
-            let last = first + self.entries.len() as u64 - 1;
-            return Err(format!("log jumps from index {last} to {}", index.0));
-        }
-        // Written once more, so that an old segment could go: it is the same entry, and what follows it
-        // still does.
-        if self.entries.get(place).is_some_and(|known| known.term == term) {
-            return Ok(());
-        }
-        // A later leader replaced what an earlier one had written from here on.
-        self.entries.truncate(place);
-        self.entries.push(Entry { term, index, content });
-        Ok(())
-    }
-
-    /// An entry the sessions have already. If it replaced another, so did it all that stood behind that.
-    fn entry_below(&mut self, term: Term, index: Index) {
-        if self.below.get(&index) != Some(&term) {
+    /// An entry was written: it replaced whatever stood at its index and behind.
+    fn entry(&mut self, term: Term, index: Index, content: Content) {
+        if self.floor.1 < index {
+            self.entries.split_off(&index);
+            self.entries.insert(index, (term, content));
+        } else if self.below.get(&index) != Some(&term) {
             self.below.split_off(&index);
             self.below.insert(index, term);
             self.entries.clear();
         }
     }
 
-    /// The end of the log is reached. What a quorum has may be applied, and in a checkpoint, before this
-    /// log has it: then what the log has at the floor, and all behind it, was replaced.
-    fn finish(&mut self) {
-        let (term, index) = self.floor;
-        if self.below.get(&index).is_some_and(|known| *known != term) {
-            self.entries.clear();
+    /// An entry was written once more: it is the one the log had there.
+    fn entry_again(&mut self, term: Term, index: Index, content: Content) {
+        if self.floor.1 < index {
+            self.entries.entry(index).or_insert((term, content));
         }
+    }
+
+    /// The end of the log is reached: what of it follows the floor, as far as it is one history.
+    ///
+    /// What does not was replaced, in a segment that is gone or by something that was applied before it
+    /// was durable here: a quorum has that. An older history has a lower term than what replaced it, or
+    /// its beginning was replaced and is missing. What the log has at the floor itself says nothing: it
+    /// may be of an older history although what follows is not, since the floor's entry was durable in the
+    /// checkpoint and never written to the log again.
+    fn history(&mut self) -> Vec<Entry> {
+        let mut last = self.floor;
+        let mut history = Vec::new();
+        for (index, (term, content)) in std::mem::take(&mut self.entries) {
+            if index != last.1.next() || term < last.0 {
+                break;
+            }
+            last = (term, index);
+            history.push(Entry { term, index, content });
+        }
+        history
     }
 
     /// The state up to `place` was taken over from another node.
@@ -305,11 +349,9 @@ impl GroupLog {
         if place.1 <= self.floor.1 {
             return;
         }
-        let continues = self.entries.iter().position(|entry| entry.position() == place);
-        match continues {
-            Some(at) => drop(self.entries.drain(..=at)),
-            None => self.entries.clear(),
-        }
+        let continues = self.entries.get(&place.1).is_some_and(|(term, _)| *term == place.0);
+        let behind = self.entries.split_off(&place.1.next());
+        self.entries = if continues { behind } else { BTreeMap::new() };
         self.floor = place;
         self.below = BTreeMap::from([(place.1, place.0)]);
         self.membership = Arc::new(members);

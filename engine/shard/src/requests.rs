@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use model::api::{Reply, Request, TailMessage, TailOpen};
+use model::api::{Reply, Request, TailOpen};
 use model::command::Command;
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Now, SessionId};
@@ -11,6 +11,8 @@ use model::limits::{RECORD_BYTES_MAX, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHAR
 
 use crate::effect::{TailId, Ticket};
 use crate::group::{Read, UNKNOWN};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::shard::Shard;
 
 impl Shard {
@@ -22,6 +24,12 @@ impl Shard {
                 let groups = self.led_groups();
                 let reply = self.lists.open(ticket, list, groups);
                 self.replies.extend(reply.map(|reply| (ticket, reply)));
+            }
+            #[cfg(feature = "sabotage")]
+            (read @ (Request::Get(_) | Request::Events(_)), Some(slot))
+                if self.options.sabotage == Some(Sabotage::AnswerWithoutRound) =>
+            {
+                self.answer_read(slot, Read::Request(ticket, Box::new(read)), now);
             }
             (read @ (Request::Get(_) | Request::Events(_)), Some(slot)) => {
                 self.read(slot, Read::Request(ticket, Box::new(read)));
@@ -38,6 +46,7 @@ impl Shard {
 
     pub(crate) fn tail_open(&mut self, tail: TailId, open: TailOpen) {
         let slot = self.home(open.session.as_str());
+        self.tails.begin(tail);
         self.read(slot, Read::Tail(tail, open));
     }
 
@@ -48,6 +57,10 @@ impl Shard {
         if !group.is_serving() {
             let leader = group.leader();
             return self.replies.push((ticket, Reply::NotLeader { leader }));
+        }
+        #[cfg(feature = "sabotage")]
+        if self.options.sabotage == Some(Sabotage::RefuseWithoutRound) && !self.is_known(&request) {
+            return self.refuse(ticket, Code::SessionNotFound);
         }
         if self.is_known(&request) {
             self.propose(slot, ticket, request, now);
@@ -73,8 +86,7 @@ impl Shard {
         let own = self.options.cluster.own;
         let group = &mut self.groups[slot];
         if !group.is_hosted(own) {
-            let leader = None;
-            return self.turn_away(read, leader);
+            return self.turn_away(read, None);
         }
         if !group.gathers() {
             self.gathering.push(slot);
@@ -83,7 +95,9 @@ impl Shard {
     }
 
     /// Asks for one round for all reads of each group that came in this turn.
-    pub(crate) fn ask_rounds(&mut self) {
+    pub(crate) fn ask_rounds(&mut self, now: Now) {
+        // No other life of this node may use the same names: answers to it may still be on their way.
+        self.next_context = self.next_context.max(now.wall.0);
         for slot in std::mem::take(&mut self.gathering) {
             let context = self.next_context;
             self.next_context += 1;
@@ -96,9 +110,7 @@ impl Shard {
     pub(crate) fn turn_away(&mut self, read: Read, leader: Option<model::cluster::MemberId>) {
         match read {
             Read::Request(ticket, _) => self.replies.push((ticket, Reply::NotLeader { leader })),
-            Read::Tail(tail, _) => {
-                self.tails.messages.push((tail, TailMessage::Elsewhere { leader }))
-            }
+            Read::Tail(tail, _) => self.tails.turn_away(tail, leader),
         }
     }
 

@@ -216,6 +216,19 @@ impl Session {
         }
     }
 
+    /// The same session, but for what retries are recognized by.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn without_memory(&self) -> Session {
+        let mut bare = Session::new(self.group, self.created_at);
+        bare.title.clone_from(&self.title);
+        bare.metadata.clone_from(&self.metadata);
+        bare.creator.clone_from(&self.creator);
+        (bare.updated_at, bare.last_at) = (self.updated_at, self.last_at);
+        (bare.version, bare.archived) = (self.version, self.archived);
+        (bare.last_seq, bare.archived_seq) = (self.last_seq, self.archived_seq);
+        bare
+    }
+
     /// Adds the event a decision made room for.
     pub fn push(&mut self, attempt: &Attempt<'_>, at: Micros, json: Bytes) {
         let seq = self.last_seq.next();

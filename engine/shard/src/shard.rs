@@ -26,6 +26,8 @@ use crate::neighbours::{NeighbourStatus, Neighbours};
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
+#[cfg(feature = "sabotage")]
+use crate::sabotage::Sabotage;
 use crate::tails::Tails;
 use crate::wal::{LogIdentity, Wal};
 
@@ -49,6 +51,9 @@ pub struct Options {
     pub log_kept_bytes: usize,
     /// The node's place among others.
     pub cluster: Cluster,
+    /// A rule to break.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 impl Options {
@@ -114,6 +119,8 @@ pub struct Shard {
     pub(crate) facts: Facts,
     /// Groups that cannot commit or are behind, as of the last look.
     pub(crate) not_ready: usize,
+    /// Whether the log says that groups are in doubt about their end.
+    pub(crate) doubtful: bool,
 }
 
 /// What waits for a batch: a receipt for the group's node, and what it may then say.
@@ -134,6 +141,11 @@ impl Shard {
     ) -> Shard {
         let not_ready = groups.len();
         let newest = wal.durable_batch();
+        #[cfg(feature = "sabotage")]
+        let newest = match options.sabotage {
+            Some(Sabotage::RepeatSnapshotNumbers) => BatchNumber(0),
+            _ => newest,
+        };
         Shard {
             options,
             awake: (0..groups.len()).collect(),
@@ -170,6 +182,7 @@ impl Shard {
             scratch: AlignedVec::new(),
             facts: Facts::default(),
             not_ready,
+            doubtful: false,
         }
     }
 
@@ -194,7 +207,7 @@ impl Shard {
     /// Acts once for all causes of a turn. A second call in a row has nothing to add but the next
     /// slice of background work.
     pub fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.ask_rounds();
+        self.ask_rounds(now);
         self.drain_groups(now);
         let groups = &self.groups;
         let placement = self.options.placement;

@@ -8,6 +8,7 @@ use crate::flush::{Progress, covered};
 use crate::group::Group;
 use crate::reads::Purpose;
 use crate::shard::Shard;
+use crate::wal::RecordKind;
 
 /// Monotonic microseconds without a write after which the newest batch is proven durable by a mark.
 const MARK_AFTER_MICROS: u64 = 100_000;
@@ -84,6 +85,21 @@ impl Shard {
         }
     }
 
+    /// The end of the log was torn. Written down, so that a start that comes before the groups have asked
+    /// others does not take the shorter log for all there was.
+    pub(crate) fn begin_doubt(&mut self) {
+        self.doubtful = true;
+        self.wal.accept(self.groups[0].id, RecordKind::Doubt { begins: true });
+    }
+
+    /// Writes down that no group is in doubt any more.
+    pub(crate) fn look_at_doubt(&mut self) {
+        if self.doubtful && !self.groups.iter().any(|group| group.node.is_doubtful()) {
+            self.doubtful = false;
+            self.wal.accept(self.groups[0].id, RecordKind::Doubt { begins: false });
+        }
+    }
+
     pub(crate) fn work_on_flush(&mut self, now: Now) {
         if self.looked_at != self.wal.current_segment() {
             self.looked_at = self.wal.current_segment();
@@ -93,6 +109,10 @@ impl Shard {
         if !self.flush.is_running() && self.wants_flush() && retry {
             let marks: Vec<_> = self.groups.iter().map(Group::mark).collect();
             let floor = self.wal.floor_after(|group| covered(&marks, group));
+            #[cfg(feature = "sabotage")]
+            if self.options.sabotage == Some(crate::sabotage::Sabotage::ReleaseBeforeCheckpoint) {
+                self.ops.extend(self.wal.release(floor));
+            }
             self.flush.begin(&mut self.machine, floor, marks);
             self.changed_since_flush = false;
             self.flush_due = false;
@@ -104,13 +124,17 @@ impl Shard {
 
     fn wants_flush(&self) -> bool {
         let memory = self.options.hot_bytes_max / 2 <= self.machine.hot_bytes;
-        self.flush_due || (memory && self.changed_since_flush)
+        let something = BatchNumber(0) < self.wal.durable_batch() && self.rewriting.is_empty();
+        something && (self.flush_due || (memory && self.changed_since_flush))
     }
 
     /// Looks whether the log is long enough for a flush that lets a part of it go. Entries that are old
     /// and still not applied would keep it: they are written once more.
     pub(crate) fn look_at_log(&mut self, now: Now) {
         self.flush_due = false;
+        if self.flush.is_running() {
+            return;
+        }
         if self.wal.segments_in_use() < SEGMENTS_PER_CHECKPOINT {
             self.pinned_since = None;
             return;
@@ -137,10 +161,12 @@ impl Shard {
         let entries = self.groups[slot].node.unapplied();
         let mut batch = None;
         for entry in &entries {
-            batch = Some(self.accept_entry(group, entry));
+            batch = Some(self.accept(group, entry, true));
         }
-        if let Some(batch) = batch {
-            self.rewriting.push((group, batch, from));
+        match batch {
+            Some(batch) => self.rewriting.push((group, batch, from)),
+            // What keeps the segment was replaced: all there is of the group is applied.
+            None => self.wal.note_rewritten(group, from),
         }
     }
 
@@ -161,6 +187,10 @@ impl Shard {
         self.facts.checkpoints += 1;
         self.flush_retry_at = None;
         self.more_work = true;
+        #[cfg(feature = "sabotage")]
+        if self.options.sabotage == Some(crate::sabotage::Sabotage::ReleaseBeforeCheckpoint) {
+            return self.drop_snapshot_files();
+        }
         self.ops.extend(self.wal.release(floor));
         self.drop_snapshot_files();
     }

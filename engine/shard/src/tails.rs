@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::api::{Event, TailEnd, TailMessage, TailOpen};
+use model::cluster::MemberId;
 use model::error::Code;
 use model::ids::{Seq, SessionId};
 use model::limits::{TAIL_FETCH_EVENTS, TAIL_STALL_SECONDS, TAIL_WINDOW_BYTES, TAILS_PER_SHARD};
@@ -42,6 +43,8 @@ pub(crate) struct Tails {
     /// Those that may have something to send.
     awake: BTreeSet<TailId>,
     stalled: BTreeSet<TailId>,
+    /// Those that wait until their session's head is known.
+    opening: BTreeSet<TailId>,
     /// What connections receive at the end of the turn.
     pub(crate) messages: Vec<(TailId, TailMessage)>,
     /// Events handed out since the shard was opened.
@@ -55,7 +58,22 @@ impl Tails {
         self.tails.len()
     }
 
+    /// Notes that a tail is to be opened once its session's head is known.
+    pub(crate) fn begin(&mut self, id: TailId) {
+        self.opening.insert(id);
+    }
+
+    /// It cannot be opened here.
+    pub(crate) fn turn_away(&mut self, id: TailId, leader: Option<MemberId>) {
+        if self.opening.remove(&id) {
+            self.messages.push((id, TailMessage::Elsewhere { leader }));
+        }
+    }
+
     pub(crate) fn open(&mut self, id: TailId, open: TailOpen, machine: &mut Machine) {
+        if !self.opening.remove(&id) {
+            return;
+        }
         let found = machine.sessions.find(open.session.as_str());
         let slot = match found {
             Some(slot) if self.tails.len() < TAILS_PER_SHARD => slot,
@@ -85,6 +103,7 @@ impl Tails {
 
     /// The connection is gone, or has been told that nothing follows.
     pub(crate) fn close(&mut self, id: TailId, machine: &mut Machine) {
+        self.opening.remove(&id);
         let Some(tail) = self.tails.remove(&id) else { return };
         self.awake.remove(&id);
         self.stalled.remove(&id);

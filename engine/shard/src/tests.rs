@@ -1,5 +1,6 @@
 mod aligned;
 mod cluster;
+mod opening;
 mod readers;
 mod restart;
 mod route;

@@ -140,12 +140,15 @@ impl Wal {
         let (building, batch) = self.room_for(bytes);
         building.builder.push(&Record { group, kind });
         match kind {
+            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 building.hard_states.insert(group, HardState { term, vote });
             }
             RecordKind::Entry { index, .. }
             | RecordKind::Membership { index, .. }
-            | RecordKind::Snapshot { index, .. } => {
+            | RecordKind::Snapshot { index, .. }
+            | RecordKind::EntryAgain { index, .. }
+            | RecordKind::MembershipAgain { index, .. } => {
                 assert!(0 < index, "a group's log counts from 1");
                 let highest = building.highest.entry(group).or_insert(index);
                 *highest = index.max(*highest);
@@ -176,6 +179,11 @@ impl Wal {
             highest: BTreeMap::new(),
             hard_states: BTreeMap::new(),
         }
+    }
+
+    /// Bytes of records that wait to be submitted.
+    pub fn backlog_bytes(&self) -> usize {
+        self.batches.iter().map(|building| building.builder.bytes()).sum()
     }
 
     /// Whether records wait to be submitted.

@@ -224,7 +224,7 @@ impl<'a> Outgoing<'a> {
 }
 
 /// Runs a future for at most this long. One that is done at once costs no timer.
-async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     match futures_lite::future::poll_once(&mut future).await {
         Some(outcome) => Some(outcome),

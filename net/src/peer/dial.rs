@@ -1,6 +1,5 @@
 //! The dialing side: one connection of one core to one node on one lane, again and again.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use model::limits::{
 };
 use uring::rt::{self, TcpStream};
 
-use super::channel::{Broken, Incoming, Outgoing};
+use super::channel::{Broken, Incoming, Outgoing, within};
 use super::frame::{Kind, Label, Lane};
 use super::handshake::{Dialer, Failure, Session, judge};
 use super::keys::Seal;
@@ -197,7 +196,8 @@ async fn talk<Q: Queue>(
             Err(broken) => return broken,
         }
         batch.clear();
-        kind = match soon(queue.waiting()).await {
+        let beat = Duration::from_millis(PEER_BEAT_MS);
+        kind = match within(beat, queue.waiting()).await {
             Some(()) => Kind::Batch,
             None => Kind::Beat,
         };
@@ -206,11 +206,6 @@ async fn talk<Q: Queue>(
             kind = Kind::Batch;
         }
     }
-}
-
-/// Runs a future until a sign of life is due.
-async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
-    rt::timeout(Duration::from_millis(PEER_BEAT_MS), future).await
 }
 
 /// Hears the other side's signs of life.

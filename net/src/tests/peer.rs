@@ -1,5 +1,6 @@
 //! The protocol between nodes.
 
+mod book;
 mod callers;
 mod client;
 mod client_wire;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::message::{Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
+use crate::message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::node::{Config, Node, Restored, State};
 use crate::ready::{Read, Ready, Receipt};
 
@@ -166,6 +166,12 @@ impl Cluster {
         let Ready { hard_state, snapshot, entries, receipt, .. } = ready;
         let writes = hard_state.is_some() || snapshot.is_some() || !entries.is_empty();
         assert_eq!(receipt.is_some(), writes);
+        for message in &ready.messages {
+            if message.body == Body::TimeoutNow && message.term == self.node(id).term() {
+                let node = self.members[&id].node.as_ref().expect("it runs");
+                self.oracle.hands_over(node, &self.members[&message.to]);
+            }
+        }
         self.network.extend(ready.messages);
         match receipt {
             Some(receipt) => {
@@ -184,11 +190,16 @@ impl Cluster {
             self.end_read(id, read);
         }
         for to in ready.snapshots {
-            let snapshot = self.snapshot(id);
-            self.streams.push(Stream { from: id, to, snapshot });
+            self.offer(id, to);
         }
         self.check(id);
         taken
+    }
+
+    /// A node sends its state to another.
+    pub(super) fn offer(&mut self, from: NodeId, to: NodeId) {
+        let snapshot = self.snapshot(from);
+        self.streams.push(Stream { from, to, snapshot });
     }
 
     /// The state a node's machine has now.

@@ -74,7 +74,7 @@ impl Oracle {
     }
 
     /// A node applies an entry.
-    pub(super) fn applies(&mut self, node: &Node, entry: &Entry) {
+    pub(super) fn applies(&self, node: &Node, entry: &Entry) {
         assert_eq!(entry.index, node.log.applied().next(), "applied in order");
         if self.beneath < entry.index {
             let known = self.ledger.get(&entry.index).expect("applied only what is committed");
@@ -90,6 +90,15 @@ impl Oracle {
             assert_eq!(known.entry.term, term, "state machine safety of snapshots");
         }
         self.check_members(index, &snapshot.membership);
+    }
+
+    /// A leader tells another to take over: that one has all there is to lose.
+    pub(super) fn hands_over(&self, leader: &Node, heir: &Member) {
+        let committed = leader.log.committed();
+        let Some(known) = self.ledger.get(&committed) else { return };
+        let lost = (heir.config.id, known.entry.term, committed);
+        let holds = heir.disk.holds(&known.entry) || self.lost.contains(&lost);
+        assert!(holds, "only who has all that is committed is told to stand");
     }
 
     fn check_members(&self, index: Index, membership: &Arc<Membership>) {

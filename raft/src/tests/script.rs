@@ -20,7 +20,9 @@
 //! stream ID, stream-again ID, stream-lost ID
 //!                                    the oldest snapshot under way to a node arrives, and may do so
 //!                                    again, or is lost
+//! offer ID TO                        a node sends its state to another, unasked
 //! crash ID [kept=COUNT]              of the writes under way the first COUNT reach the disk
+//! lose ID                            the disk of a node that is down loses its newest write
 //! restart ID [doubtful=true]
 //! stabilize [ID...]                  all of the above among these nodes, until nothing is left to do
 //! network                            what is under way
@@ -61,16 +63,46 @@ macro_rules! scripts {
 }
 
 scripts! {
+    change_before_own_commit
+    check_quorum
     conflict_repair
     deposed_leader
+    doubt
+    doubt_remembered
     election
     figure_8
+    floor_disagrees
+    flow_control
+    joint_change
+    joint_new_leader
+    leader_leaves
+    learner
+    lease
+    lease_transfer
     lost_messages
+    pipelining
+    pre_vote
+    quiet
+    quiet_leader_gone
+    quiet_lost_rest
+    read_before_own_commit
+    read_index
+    read_on_follower
+    removed_node
+    removed_voter_needed
     replication
     restart
     several_readys
     single_voter
+    snapshot_boundary_conflict
+    snapshot_older_than_log
+    snapshot_to_follower
+    stale_leader_beneath_floor
     stale_receipt
+    stickiness
+    transfer
+    transfer_aborted
+    transfer_lagging
     vote_before_durable
 }
 
@@ -188,6 +220,7 @@ impl Interpreter {
             "crash" => {
                 self.cluster.crash(words.id(), words.named("kept").unwrap_or(0), None);
             }
+            "lose" => assert!(self.cluster.lose_newest(words.id()), "something to lose"),
             "restart" => {
                 let doubtful = words.named("doubtful").unwrap_or(false);
                 self.cluster.restart(words.id(), doubtful);
@@ -214,6 +247,7 @@ impl Interpreter {
             "transfer" => self.transfer(id, NodeId(words.number(2).expect("an heir"))),
             "suspect" => self.cluster.with(id, |node| node.suspect_leader()),
             "step-down" => self.cluster.with(id, |node| node.step_down()),
+            "offer" => self.cluster.offer(id, NodeId(words.number(2).expect("a receiver"))),
             "wake" => self.cluster.with(id, |node| node.wake()),
             "compact" => {
                 let index = Index(words.number(2).expect("an index"));

@@ -1,6 +1,6 @@
 //! A world in which things happen by chance: which, how often, and to whom is drawn from a seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::membership::Membership;
@@ -9,50 +9,20 @@ use crate::node::{Config, Node, Restored};
 use crate::status::{Role, Status};
 
 use super::cluster::Cluster;
-use super::{config, ids, print, voters};
+use super::dice::{Dice, Reached};
+use super::{ELECTION_TICKS, HEARTBEAT_TICKS, config, ids, print, voters};
 
 /// How many entries wait for a quorum at most.
 const WAITING_MAX: u64 = 64;
 /// The network forgets what is beyond this.
 const MESSAGES_MAX: usize = 300;
 const STREAMS_MAX: usize = 6;
-
-/// splitmix64.
-#[derive(Debug)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let drawn = (mixed ^ (mixed >> 31)) % end as u64;
-        usize::try_from(drawn).expect("below a usize")
-    }
-
-    pub(super) fn percent(&mut self, chance: usize) -> bool {
-        self.below(100) < chance
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
-
-/// How often the hard things happened: a test that never meets them proves nothing.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Reached(pub(super) BTreeMap<&'static str, u64>);
-
-impl Reached {
-    fn count(&mut self, name: &'static str, times: usize) {
-        *self.0.entry(name).or_default() += times as u64;
-    }
-}
+/// So often an act is drawn that can happen to nobody, before the step is left out.
+const DRAWS_MAX: usize = 8;
 
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Deliver,
     Tick,
     TakeReady,
@@ -69,11 +39,43 @@ enum Act {
     Transfer,
     Change,
     Wake,
+    Offer,
     CutOrHeal,
     Crash,
     Restart,
     RestartInDoubt,
     LoseForEver,
+}
+
+/// What happens to messages on a link.
+#[derive(Debug, Clone, Copy)]
+enum Link {
+    Open,
+    Cut,
+    Held,
+}
+
+impl Act {
+    /// Whether it stands in the way of progress.
+    fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Act::Campaign
+                | Act::Suspect
+                | Act::StepDown
+                | Act::CutOrHeal
+                | Act::Crash
+                | Act::RestartInDoubt
+                | Act::LoseForEver
+        )
+    }
+}
+
+/// What is looked for: things that happen more often than they would by themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Focus {
+    pub(super) lease: bool,
+    pub(super) often: &'static [(Act, usize)],
 }
 
 #[derive(Debug)]
@@ -90,6 +92,14 @@ pub(super) struct World {
     slow: Option<NodeId>,
     /// Links that lose everything, one direction each.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Links that hold everything back for a while.
+    held: BTreeSet<(NodeId, NodeId)>,
+    /// Steps until the weather changes.
+    weather_steps: usize,
+    changes: bool,
+    loses: bool,
+    doubts: bool,
+    focus: Focus,
     /// Nodes that are gone for ever.
     pub(super) gone: BTreeSet<NodeId>,
     /// The node that asks in doubt: nothing else goes wrong until it has been answered.
@@ -108,31 +118,37 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> World {
-        World::with(seed, |_| {})
+        World::with(seed, Focus::default(), |_| {})
     }
 
     /// With something else about every node's configuration.
-    pub(super) fn with(seed: u64, adjust: impl Fn(&mut Config)) -> World {
+    pub(super) fn with(seed: u64, focus: Focus, adjust: impl Fn(&mut Config)) -> World {
         let mut dice = Dice(seed);
         let count = dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]);
         let changes = dice.percent(50);
         let loses = changes && 3 <= count && dice.percent(40);
-        let lease = dice.percent(20);
+        let doubts = dice.percent(30);
+        let lease = dice.percent(20) || focus.lease;
         let quiet_ticks = dice.one_of(&[0, 0, 5, 20]);
         let (append_bytes_max, inflight_max) =
             (dice.one_of(&[1, 200, 1 << 20]), dice.one_of(&[1, 2, 16]));
-        let weights = draw_weights(&mut dice, changes, loses, lease);
-        let (loss, doubling) = (dice.one_of(&[0, 5, 30]), dice.one_of(&[0, 10, 50]));
+        let election_ticks = dice.one_of(&[6, 6, ELECTION_TICKS]);
+        let heartbeat_ticks = dice.one_of(&[1, HEARTBEAT_TICKS]);
         let spare = if changes { 3 } else { 0 };
         let ids = ids(1..=count + spare);
-        let slow = ids.get(dice.one_of(&[0, 1, 9])).copied();
         let mut world = World {
             cluster: Cluster::default(),
-            weights,
-            loss,
-            doubling,
-            slow,
+            weights: Vec::new(),
+            loss: 0,
+            doubling: 0,
+            slow: None,
             cut: BTreeSet::new(),
+            held: BTreeSet::new(),
+            weather_steps: 0,
+            changes,
+            loses,
+            doubts,
+            focus,
             gone: BTreeSet::new(),
             doubtful: None,
             lacking: None,
@@ -146,8 +162,16 @@ impl World {
             ids,
         };
         for id in world.ids.clone() {
-            let mut config =
-                Config { quiet_ticks, seed, inflight_max, append_bytes_max, lease, ..config(id.0) };
+            let mut config = Config {
+                election_ticks,
+                heartbeat_ticks,
+                quiet_ticks,
+                seed,
+                inflight_max,
+                append_bytes_max,
+                lease,
+                ..config(id.0)
+            };
             adjust(&mut config);
             let members =
                 if id.0 <= count { voters(count) } else { Arc::new(Membership::default()) };
@@ -167,14 +191,45 @@ impl World {
         reached
     }
 
-    /// Something happens to somebody.
-    pub(super) fn act(&mut self) {
-        let act = self.draw();
-        if self.cluster.members.values().all(|member| member.node.is_none()) && act != Act::Restart
-        {
+    /// What is likely changes now and then.
+    fn change_weather(&mut self) {
+        if let Some(left) = self.weather_steps.checked_sub(1) {
+            self.weather_steps = left;
             return;
         }
-        let Some(id) = self.someone(act) else { return };
+        self.weather_steps = 50 + self.dice.below(300);
+        let dice = &mut self.dice;
+        self.weights = draw_weights(dice, self.lease);
+        let (changes, loses, doubts) = (self.changes, self.loses, self.doubts);
+        self.weights.retain(|(act, _)| match act {
+            Act::Change => changes,
+            Act::LoseForEver => loses,
+            Act::RestartInDoubt => doubts,
+            _ => true,
+        });
+        self.loss = dice.one_of(&[0, 0, 5, 30]);
+        self.doubling = dice.one_of(&[0, 10, 50]);
+        self.slow = Some(dice.one_of(&self.ids)).filter(|_| dice.percent(30));
+        let is_fair = dice.percent(50);
+        if is_fair {
+            self.loss = 0;
+            self.weights.retain(|(act, _)| !act.is_fault());
+        }
+        self.weights.extend(self.focus.often);
+        if is_fair || dice.percent(30) {
+            self.held.clear();
+            self.cut.clear();
+        }
+    }
+
+    /// Something happens to somebody.
+    pub(super) fn act(&mut self) {
+        self.change_weather();
+        let possible = (0..DRAWS_MAX).find_map(|_| {
+            let act = self.draw();
+            self.someone(act).map(|id| (act, id))
+        });
+        let Some((act, id)) = possible else { return };
         match act {
             Act::Deliver => self.deliver(),
             Act::Tick => self.tick(id),
@@ -183,7 +238,7 @@ impl World {
             Act::ReachDisk => drop(self.cluster.reach_disk(id)),
             Act::Report => self.report(id),
             Act::Propose => self.propose(id),
-            Act::Read => drop(self.cluster.read(id)),
+            Act::Read => self.read_somewhere(id),
             Act::Checkpoint => {
                 let new = self.cluster.checkpoint(id, Index(u64::MAX));
                 self.reached.count("checkpoints", usize::from(new));
@@ -196,6 +251,7 @@ impl World {
             Act::Transfer => self.transfer(id),
             Act::Change => self.change(id),
             Act::Wake => self.cluster.with(id, Node::wake),
+            Act::Offer => self.offer(id),
             Act::CutOrHeal => self.cut_or_heal(id),
             Act::Crash => self.crash(id),
             Act::Restart if self.lacking == Some(id) => self.ask_in_doubt(id),
@@ -217,6 +273,8 @@ impl World {
         let can = |id: &&NodeId| {
             let member = &self.cluster.members[*id];
             match (act, &member.node) {
+                (Act::Deliver, _) => !self.cluster.network.is_empty(),
+                (Act::Stream, _) => !self.cluster.streams.is_empty(),
                 (Act::Restart | Act::RestartInDoubt, node) => {
                     node.is_none() && !self.gone.contains(*id)
                 }
@@ -248,13 +306,16 @@ impl World {
 
     fn deliver(&mut self) {
         let under_way = self.cluster.network.len();
-        if under_way == 0 {
-            return;
-        }
         // Mostly in order, sometimes not.
         let slot = if self.dice.percent(80) { 0 } else { self.dice.below(under_way) };
         let message = &self.cluster.network[slot];
-        let is_cut = self.cut.contains(&(message.from, message.to));
+        let link = (message.from, message.to);
+        if self.held.contains(&link) && self.doubtful.is_none() {
+            let message = self.cluster.network.remove(slot);
+            self.cluster.network.push(message);
+            return;
+        }
+        let is_cut = self.cut.contains(&link);
         let lost = is_cut || self.dice.percent(self.loss) || MESSAGES_MAX < under_way;
         if lost && self.doubtful.is_none() {
             self.cluster.network.remove(slot);
@@ -325,12 +386,17 @@ impl World {
         self.cluster.with(id, |node| node.compact(index));
     }
 
+    /// Somebody reads; best somebody who leads no longer, but does not know.
+    fn read_somewhere(&mut self, id: NodeId) {
+        let newest = self.cluster.leader();
+        let leading = self.cluster.running().filter(|node| node.status().role.leads());
+        let deposed = leading.map(|node| node.id).find(|id| Some(*id) != newest);
+        self.cluster.read(deposed.filter(|_| self.dice.percent(70)).unwrap_or(id));
+    }
+
     /// A snapshot arrives, perhaps not for the last time, or is lost.
     fn stream(&mut self) {
         let under_way = self.cluster.streams.len();
-        if under_way == 0 {
-            return;
-        }
         let slot = self.dice.below(under_way);
         if self.dice.percent(30) && under_way < STREAMS_MAX {
             let copy = self.cluster.streams[slot].clone();
@@ -342,23 +408,53 @@ impl World {
         self.reached.count("snapshots of no use", usize::from(arrives && !taken));
     }
 
+    /// Somebody sends its state to somebody, asked or not.
+    fn offer(&mut self, id: NodeId) {
+        let node = self.cluster.node(id);
+        let (applied, term) = (node.log.applied(), node.log.term_at(node.log.applied()));
+        // Best to somebody who holds something else at that place.
+        let differs = |other: &&Node| other.log.term_at(applied).is_some_and(|at| Some(at) != term);
+        let wrong = self.cluster.running().find(differs).map(|node| node.id);
+        let any = self.dice.one_of(&self.ids);
+        let to = wrong.filter(|_| self.dice.percent(50)).unwrap_or(any);
+        if to != id && self.cluster.streams.len() < STREAMS_MAX {
+            self.cluster.offer(id, to);
+        }
+    }
+
     fn transfer(&mut self, id: NodeId) {
         let to = self.dice.one_of(&self.ids);
         let begun = self.cluster.with(id, |node| node.transfer(to)).is_ok();
         self.reached.count("transfers", usize::from(begun));
+        // A leader that hears nothing from then on may go on for a while.
+        if begun && self.dice.percent(30) {
+            self.cut.extend(self.ids.iter().map(|other| (*other, id)));
+        }
     }
 
     fn change(&mut self, id: NodeId) {
         let alive: Vec<NodeId> =
             self.ids.iter().copied().filter(|id| !self.gone.contains(id)).collect();
-        let (mut voters, mut learners) = (Vec::new(), Vec::new());
-        for member in alive {
-            match self.dice.below(5) {
-                0..3 => voters.push(member),
-                3 => learners.push(member),
-                _ => {}
+        let mut voters = self.cluster.node(id).membership().voters.clone();
+        let mut learners = Vec::new();
+        if self.dice.percent(60) {
+            // One comes, or one goes.
+            let one = self.dice.one_of(&alive);
+            match voters.iter().position(|voter| *voter == one) {
+                Some(slot) => drop(voters.remove(slot)),
+                None => voters.push(one),
+            }
+        } else {
+            voters.clear();
+            for member in alive {
+                match self.dice.below(5) {
+                    0..3 => voters.push(member),
+                    3 => learners.push(member),
+                    _ => {}
+                }
             }
         }
+        voters.retain(|voter| !self.gone.contains(voter));
         if voters.len() < self.voters_min {
             return;
         }
@@ -366,15 +462,34 @@ impl World {
         self.reached.count("changes begun", usize::from(begun));
     }
 
+    /// Links are cut, or hold back what they are given: one of them, or all of a node.
     fn cut_or_heal(&mut self, id: NodeId) {
-        if self.dice.percent(40) {
+        if self.dice.percent(30) {
             self.cut.clear();
+            self.held.clear();
             return;
         }
-        let other = self.dice.one_of(&self.ids);
-        self.cut.insert((id, other));
-        if self.dice.percent(50) {
-            self.cut.insert((other, id));
+        let others = if self.dice.percent(50) {
+            vec![self.dice.one_of(&self.ids)]
+        } else {
+            self.ids.clone()
+        };
+        let (outward, inward) = self.dice.one_of(&[
+            (Link::Cut, Link::Cut),
+            (Link::Cut, Link::Held),
+            (Link::Cut, Link::Open),
+            (Link::Open, Link::Cut),
+            (Link::Open, Link::Held),
+            (Link::Held, Link::Held),
+        ]);
+        for other in others {
+            for (link, fate) in [((id, other), outward), ((other, id), inward)] {
+                match fate {
+                    Link::Open => false,
+                    Link::Cut => self.cut.insert(link),
+                    Link::Held => self.held.insert(link),
+                };
+            }
         }
     }
 
@@ -447,17 +562,16 @@ impl World {
     }
 }
 
-fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec<(Act, usize)> {
+fn draw_weights(dice: &mut Dice, lease: bool) -> Vec<(Act, usize)> {
     let mut one_of = |choices: [usize; 3]| dice.one_of(&choices);
-    let only = |wanted: bool, weight: usize| if wanted { weight } else { 0 };
     vec![
         (Act::Deliver, one_of([100, 200, 400])),
-        (Act::Tick, if lease { one_of([5, 15, 30]) } else { one_of([10, 40, 100]) }),
+        (Act::Tick, if lease { one_of([5, 15, 40]) } else { one_of([20, 60, 120]) }),
         (Act::TakeReady, 200),
-        (Act::ReachDisk, one_of([50, 100, 200])),
+        (Act::ReachDisk, one_of([20, 100, 200])),
         (Act::Report, 100),
         (Act::Propose, one_of([2, 40, 80])),
-        (Act::Read, one_of([0, 5, 20])),
+        (Act::Read, if lease { one_of([10, 30, 60]) } else { one_of([0, 5, 20]) }),
         (Act::Checkpoint, one_of([0, 2, 10])),
         (Act::Compact, one_of([0, 2, 10])),
         (Act::Stream, one_of([1, 5, 30])),
@@ -465,13 +579,14 @@ fn draw_weights(dice: &mut Dice, changes: bool, loses: bool, lease: bool) -> Vec
         (Act::Suspect, one_of([0, 2, 10])),
         (Act::StepDown, one_of([0, 0, 2])),
         (Act::Transfer, one_of([0, 2, 10])),
-        (Act::Change, only(changes, one_of([1, 5, 20]))),
+        (Act::Change, one_of([1, 5, 20])),
         (Act::Wake, one_of([0, 2, 5])),
-        (Act::CutOrHeal, one_of([0, 1, 5])),
+        (Act::Offer, one_of([0, 1, 5])),
+        (Act::CutOrHeal, one_of([0, 2, 8])),
         (Act::Crash, one_of([0, 2, 10])),
         (Act::Restart, 20),
-        (Act::RestartInDoubt, one_of([0, 5, 20])),
-        (Act::LoseForEver, only(loses, 1)),
+        (Act::RestartInDoubt, one_of([0, 1, 5])),
+        (Act::LoseForEver, 1),
     ]
 }
 

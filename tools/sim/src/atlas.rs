@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 /// The damage of a cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Atlas {
-    nodes: usize,
+    /// The least copies there are of anything.
+    copies: usize,
     /// Nodes that know they are damaged, or that are being replaced.
     known: BTreeSet<usize>,
     /// The node that may not know.
@@ -21,33 +22,34 @@ pub(crate) struct Atlas {
 }
 
 impl Atlas {
-    /// A cluster without damage.
-    pub(crate) fn new(nodes: usize) -> Atlas {
-        Atlas { nodes, known: BTreeSet::new(), unknown: None }
+    /// A cluster without damage, with so many copies of everything.
+    pub(crate) fn new(copies: usize) -> Atlas {
+        Atlas { copies, known: BTreeSet::new(), unknown: None }
     }
 
     /// Whether a node's disk may be damaged so that the node finds out.
     pub(crate) fn allows_known(&self, node: usize) -> bool {
         let others = self.known.iter().filter(|other| **other != node).count();
-        self.unknown.is_none() && others < (self.nodes - 1) / 2
+        self.unknown.is_none() && others < (self.copies - 1) / 2
     }
 
     /// Whether a node may lose the end of its log without knowing.
     pub(crate) fn allows_unknown(&self, node: usize) -> bool {
         let alone = self.unknown.is_none_or(|other| other == node);
-        3 <= self.nodes && self.known.is_empty() && alone
+        3 <= self.copies && self.known.is_empty() && alone
     }
 
-    /// Whether other nodes may crash or be cut off now.
+    /// Whether a node may crash or be cut off now.
     pub(crate) fn allows_absence(&self, node: usize) -> bool {
-        let absent = self.known.iter().filter(|other| **other != node).count();
-        self.unknown.is_none() && absent < self.nodes
+        self.unknown.is_none_or(|hurt| hurt == node)
     }
 
-    /// A node's disk is damaged, and it finds out.
+    /// A node knows that its disk is damaged, or is given another.
     pub(crate) fn hurt(&mut self, node: usize) {
-        assert!(self.allows_known(node), "enough good copies remain");
         self.known.insert(node);
+        if self.unknown == Some(node) {
+            self.unknown = None;
+        }
     }
 
     /// A node's disk has damage that it may not find out about.
@@ -78,6 +80,7 @@ impl Atlas {
     }
 
     /// Whether a node's disk is damaged.
+    #[cfg(test)]
     pub(crate) fn is_damaged(&self, node: usize) -> bool {
         self.known.contains(&node) || self.unknown == Some(node)
     }

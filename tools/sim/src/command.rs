@@ -6,6 +6,7 @@ use crate::options::Options;
 pub(crate) const USAGE: &str = "\
 cargo sim SEED [OPTION=VALUE ...] [--twice] [--trace]
 cargo sim --seeds FROM..TO [OPTION=VALUE ...] [--twice] [--threads N]
+cargo sabotage NAME|all --seeds FROM..TO
   options: nodes=N seconds=N clients=N calm=MILLISECONDS weather=calm
            faults=all|none|NAME,NAME... scenario=NAME";
 
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) trace: bool,
     /// Runs at a time.
     pub(crate) threads: usize,
+    /// Which bug on purpose is looked for, or all.
+    pub(crate) sabotage: Option<String>,
 }
 
 impl Plan {
@@ -47,14 +50,22 @@ impl Plan {
 /// # Errors
 /// What cannot be understood.
 pub(crate) fn parse(arguments: &[String]) -> Result<Plan, String> {
-    let mut plan =
-        Plan { first: 0, end: 0, changes: Vec::new(), twice: false, trace: false, threads: 2 };
+    let mut plan = Plan {
+        first: 0,
+        end: 0,
+        changes: Vec::new(),
+        twice: false,
+        trace: false,
+        threads: 2,
+        sabotage: None,
+    };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} wants a value"));
         match word {
             "--twice" => plan.twice = true,
             "--trace" => plan.trace = true,
+            "--sabotage" => plan.sabotage = Some(value()?.to_owned()),
             "--threads" => plan.threads = number(value()?)?,
             "--seeds" => {
                 let (first, end) = value()?.split_once("..").ok_or("--seeds wants FROM..TO")?;

@@ -83,6 +83,7 @@ names! {
         Checkpoint "checkpoint published",
         SegmentRecycled "segment recycled",
         SnapshotOffered "snapshot offered",
+        SnapshotPart "part of a snapshot sent",
         SnapshotEnded "snapshot transfer ended",
         PreVote "pre-vote asked",
         VoteRefused "vote refused",

@@ -59,7 +59,7 @@ impl World {
             Deed::Empty { node, down } => self.change_disk(*node, *down),
             Deed::Lie { node, lasts, down } => {
                 if self.atlas.allows_unknown(*node) && self.all_up() {
-                    self.atlas.hurt_unknown(*node);
+                    self.hurt_unknown(*node);
                     self.health(*node, |health| health.lies = true);
                     self.mend_later(*lasts, Mend::Lie { node: *node, down: *down });
                 }
@@ -182,11 +182,18 @@ impl World {
         if !self.atlas.allows_unknown(node) || !self.all_up() {
             return;
         }
-        self.atlas.hurt_unknown(node);
+        self.hurt_unknown(node);
         self.mishap(node, if lost { Mishap::Lost } else { Mishap::Misdirected });
         let lasts = 1 + self.turns.below(300 * MILLI);
         let down = 1 + self.turns.below(300 * MILLI);
         self.mend_later(lasts, Mend::Lie { node, down });
+    }
+
+    /// A disk is damaged; its node finds out when it starts again, or never.
+    fn hurt_unknown(&mut self, node: usize) {
+        self.atlas.hurt_unknown(node);
+        let this = &mut self.nodes[node];
+        (this.scarred, this.hurt_in) = (true, this.life);
     }
 
     /// A bit of a disk changes while its node is down.
@@ -196,8 +203,15 @@ impl World {
         }
         self.end(node, End::Kill, None);
         let place = self.turns.index(self.nodes[node].disks.len());
-        if self.nodes[node].disks[place].rot(&mut self.counters) {
-            self.atlas.hurt_unknown(node);
+        match self.nodes[node].disks[place].rot(&mut self.counters) {
+            None => {}
+            Some(false) => self.hurt_unknown(node),
+            Some(true) => {
+                // Events in a chunk are read when somebody asks for them: it stays damaged.
+                self.hurt_unknown(node);
+                self.atlas.hurt(node);
+                self.nodes[node].rotten = true;
+            }
         }
         self.queue.plan(self.now() + down, Event::Start { node });
     }
@@ -208,9 +222,7 @@ impl World {
         if !broken && !self.atlas.allows_known(node) {
             return;
         }
-        if !self.atlas.is_damaged(node) {
-            self.atlas.hurt(node);
-        }
+        self.atlas.hurt(node);
         self.end(node, End::PowerCut, None);
         self.replace(node);
         self.queue.plan(self.now() + down, Event::Start { node });
@@ -226,9 +238,12 @@ impl World {
             let holds = (0..self.options.groups).all(|group| {
                 let hosts = replicas(GroupId(group), &tags, self.options.factor);
                 let committed = self.court.committed(group);
-                !hosts.contains(&this.tag) || self.court.holds(group, this.id(), committed)
+                let votes = self.court.is_voter(group, this.id());
+                let votes = votes.unwrap_or_else(|| self.founders.contains(&this.id()));
+                let holds = self.court.holds(group, this.id(), committed);
+                !hosts.contains(&this.tag) || (votes && holds)
             });
-            if this.is_up() && !lies && holds {
+            if this.is_up() && !this.rotten && this.hurt_in < this.life && !lies && holds {
                 self.atlas.healed(node);
             }
         }

@@ -420,18 +420,21 @@ impl Disk {
         self.land(&patch);
     }
 
-    /// A bit at rest changes, in a segment or in a file. Returns whether there was one.
-    pub(crate) fn rot(&mut self, counters: &mut Counters) -> bool {
-        let written = |bytes: &&mut Vec<u8>| bytes.iter().any(|byte| *byte != 0);
-        let images = self.segments.values_mut().chain(self.files.values_mut());
-        let mut images: Vec<&mut Vec<u8>> = images.filter(written).collect();
+    /// A bit at rest changes, in a segment or in a file: says whether in a file. `None` if there is
+    /// nothing to change.
+    pub(crate) fn rot(&mut self, counters: &mut Counters) -> Option<bool> {
+        let written = |(_, bytes): &(bool, &mut Vec<u8>)| bytes.iter().any(|byte| *byte != 0);
+        let segments = self.segments.values_mut().map(|bytes| (false, bytes));
+        let files = self.files.values_mut().map(|bytes| (true, bytes));
+        let mut images: Vec<(bool, &mut Vec<u8>)> = segments.chain(files).filter(written).collect();
         if images.is_empty() {
-            return false;
+            return None;
         }
         counters.count(Fault::Rot);
         let place = self.dice.index(images.len());
-        flip(images[place], &mut self.dice);
-        true
+        let (in_file, bytes) = &mut images[place];
+        flip(bytes, &mut self.dice);
+        Some(*in_file)
     }
 
     /// Everything is gone.

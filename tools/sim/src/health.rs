@@ -17,6 +17,7 @@ impl World {
     pub(crate) fn check_budget(&mut self, node: usize, shard: u32) {
         let hot_max = self.options.hot_bytes_max;
         let waiting = self.clients.len() as u64;
+        let lives = u64::from(self.nodes[node].life);
         let Some(running) = self.nodes[node].running(shard) else { return };
         if !running.turns.is_multiple_of(16) {
             return;
@@ -31,7 +32,9 @@ impl World {
         };
         // A follower takes what was committed, whatever it holds already.
         over("hot bytes", gauges.hot_bytes, 8 * hot_max + 1024 * 1024);
-        over("log segments", segments, SEGMENTS_MAX as u64 + 2);
+        // What Raft itself must write is bounded by the disk alone, or it could never go on: what lives
+        // without a quorum leave behind adds up until there is one.
+        over("log segments", segments, 8 * SEGMENTS_MAX as u64 + 2 * lives);
         over("tails", gauges.tails, 4 * waiting);
         over("inputs", inbox as u64, 1 << 20);
     }

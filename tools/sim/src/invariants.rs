@@ -6,8 +6,9 @@
 //! with the term in front of each is the log of every node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use raft::{Index, NodeId, Term};
+use raft::{Index, Membership, NodeId, Term};
 
 use crate::node::FoundLog;
 use crate::verdict::{Findings, Kind};
@@ -43,6 +44,8 @@ struct Group {
     /// By index from 1: the entry's term, and the term of the leader that said it was committed.
     committed: Vec<(Term, Term)>,
     nodes: BTreeMap<NodeId, Node>,
+    /// Memberships ever seen, by the place of their entries.
+    memberships: BTreeMap<(Index, Term), Arc<Membership>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -200,7 +203,7 @@ impl Court {
     pub(crate) fn reopened(&mut self, group: u32, id: NodeId, found: FoundLog, honest: bool) {
         let (known, findings) = self.group(group);
         let node = known.nodes.entry(id).or_default();
-        let FoundLog { floor, log, hard } = found;
+        let FoundLog { floor, log, hard, .. } = found;
         if honest && hard.0 < node.hard.0 {
             let text = format!("group {group}: {id} lost term {}", node.hard.0.0);
             findings.add(Kind::Forgotten, text);
@@ -221,6 +224,26 @@ impl Court {
             let text = format!("group {group}: {id} lost index {} of term {}", index.0, term.0);
             findings.add(Kind::Forgotten, text);
         }
+    }
+
+    /// An entry that changes the members of a group.
+    pub(crate) fn membership(&mut self, group: u32, place: (Index, Term), to: &Arc<Membership>) {
+        let (known, _) = self.group(group);
+        known.memberships.entry(place).or_insert_with(|| Arc::clone(to));
+    }
+
+    /// Whether the newest committed change of a group's members has ended with a node among those
+    /// that vote; `None` if its members were never changed.
+    pub(crate) fn is_voter(&self, group: u32, id: NodeId) -> Option<bool> {
+        let known = self.groups.get(&group)?;
+        let is_committed = |place: &(Index, Term)| {
+            let slot = usize::try_from(place.0.0).ok().and_then(|index| index.checked_sub(1));
+            let term = slot.and_then(|slot| known.committed.get(slot)).map(|(term, _)| *term);
+            term == Some(place.1)
+        };
+        let mut newest = known.memberships.iter().rev().filter(|(place, _)| is_committed(place));
+        let (_, membership) = newest.next()?;
+        Some(membership.is_voter(id) && !membership.is_joint())
     }
 
     /// Whether a node's disk holds a group's committed entries up to `index`.

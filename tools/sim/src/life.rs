@@ -31,7 +31,15 @@ impl World {
         };
         let (groups, segment_bytes) = (options.groups, options.segment_bytes);
         let (hot_bytes_max, log_kept_bytes) = (options.hot_bytes_max, options.log_kept_bytes);
-        Frame { groups, segment_bytes, hot_bytes_max, log_kept_bytes, cluster }
+        Frame {
+            groups,
+            segment_bytes,
+            hot_bytes_max,
+            log_kept_bytes,
+            cluster,
+            #[cfg(feature = "sabotage")]
+            sabotage: options.sabotage,
+        }
     }
 
     /// A process starts on what is on its disks. If it cannot, it stays down: somebody has to give
@@ -74,7 +82,7 @@ impl World {
     fn tell_found(&mut self, node: usize, found: Found) {
         let id = self.nodes[node].id();
         self.counters.reach_times(Reached::TornTailCut, u64::from(found.cut));
-        let honest = !self.atlas.is_damaged(node);
+        let honest = !self.nodes[node].scarred;
         for (group, log) in found.groups {
             self.court.reopened(group, id, log, honest);
         }
@@ -82,7 +90,7 @@ impl World {
 
     /// Damage that is found out is no failure of the node's: what was not damaged must open.
     fn cannot_open(&mut self, node: usize, what: String) {
-        if !self.atlas.is_damaged(node) {
+        if !self.nodes[node].scarred {
             self.findings.add(Kind::CannotOpen, format!("node {node}: {what}"));
         }
         self.counters.reach(Reached::ReopenRefused);
@@ -125,6 +133,7 @@ impl World {
         let this = &mut self.nodes[node];
         this.incarnation += 1;
         this.broken = None;
+        (this.scarred, this.rotten) = (false, false);
         this.disks.iter_mut().for_each(crate::disk::Disk::empty);
     }
 }

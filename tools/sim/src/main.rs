@@ -38,6 +38,8 @@ mod options;
 mod queue;
 mod run;
 mod runner;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod scenario;
 mod tail_checker;
 mod tailer;
@@ -58,7 +60,7 @@ pub(crate) fn say(line: &str) {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match command::parse(&arguments) {
-        Ok(plan) if runner::run(&plan) => ExitCode::SUCCESS,
+        Ok(plan) if carry_out(&plan) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(what) => {
             say(&what);
@@ -66,4 +68,21 @@ fn main() -> ExitCode {
             ExitCode::from(64)
         }
     }
+}
+
+#[cfg(feature = "sabotage")]
+fn carry_out(plan: &command::Plan) -> bool {
+    match &plan.sabotage {
+        Some(name) => sabotage::run(plan, name),
+        None => runner::run(plan),
+    }
+}
+
+#[cfg(not(feature = "sabotage"))]
+fn carry_out(plan: &command::Plan) -> bool {
+    if plan.sabotage.is_some() {
+        say("bugs on purpose need the feature `sabotage`: cargo sabotage all --seeds 0..500");
+        return false;
+    }
+    runner::run(plan)
 }

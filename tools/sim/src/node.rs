@@ -91,6 +91,12 @@ pub(crate) struct Node {
     pub(crate) stalled_until: Vec<Time>,
     /// Why its files could not be opened.
     pub(crate) broken: Option<String>,
+    /// Whether its disk has been damaged since it was new: what was damaged may not open, or read.
+    pub(crate) scarred: bool,
+    /// Whether a bit of a chunk or checkpoint has changed.
+    pub(crate) rotten: bool,
+    /// The life in which its disk was damaged last.
+    pub(crate) hurt_in: u32,
 }
 
 impl Node {
@@ -128,6 +134,9 @@ pub(crate) struct Frame {
     pub(crate) log_kept_bytes: usize,
     /// What it is told of the cluster.
     pub(crate) cluster: Cluster,
+    /// The rule it breaks.
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<shard::Sabotage>,
 }
 
 impl Frame {
@@ -141,6 +150,8 @@ impl Frame {
             segment_bytes: self.segment_bytes,
             log_kept_bytes: self.log_kept_bytes,
             cluster: self.cluster.clone(),
+            #[cfg(feature = "sabotage")]
+            sabotage: self.sabotage,
         }
     }
 }
@@ -155,6 +166,7 @@ pub(crate) fn log_id(own: NodeId) -> u64 {
 pub(crate) struct FoundLog {
     /// What lies up to here is in a checkpoint.
     pub(crate) floor: Index,
+    floor_term: Term,
     /// Entries.
     pub(crate) log: BTreeMap<Index, Term>,
     /// Term and vote.
@@ -185,7 +197,8 @@ pub(crate) fn open(options: Options, disk: &mut Disk) -> Result<(Shard, Found), 
         let newest_chunk = head.newest_chunk;
         for mark in &head.groups {
             let group = found.groups.entry(mark.group.0).or_default();
-            (group.floor, group.hard) = (mark.index, (mark.current_term, mark.vote));
+            (group.floor, group.floor_term) = (mark.index, mark.term);
+            group.hard = (mark.current_term, mark.vote);
         }
         for number in opening.chunks().clone() {
             let directory = open_chunk(disk, identity, number)?;
@@ -214,6 +227,7 @@ pub(crate) fn open(options: Options, disk: &mut Disk) -> Result<(Shard, Found), 
     }
     let recovered = recovery.finish().map_err(|corruption| corruption.to_string())?;
     found.cut = recovered.cut.is_some();
+    found.groups.values_mut().for_each(FoundLog::cut);
     for file in opening.snapshots() {
         let bytes = disk.files().get(&FileName::Snapshot(file)).ok_or("a snapshot is missing")?;
         for number in opening.snapshot(file, bytes)? {
@@ -244,10 +258,60 @@ fn open_chunk(
     Ok(chunk::read_directory(directory, trailer, number)?)
 }
 
+impl FoundLog {
+    /// Entries without a checkpoint in front of them.
+    #[cfg(test)]
+    pub(crate) fn of(log: BTreeMap<Index, Term>, hard: (Term, Option<NodeId>)) -> FoundLog {
+        FoundLog { log, hard, ..FoundLog::default() }
+    }
+
+    /// An entry replaces all that was written behind it.
+    fn entry(&mut self, index: Index, term: Term) {
+        let _replaced = self.log.split_off(&index);
+        if self.floor < index {
+            self.log.insert(index, term);
+        }
+    }
+
+    /// An entry was written once more: it fills a place that is empty.
+    fn again(&mut self, index: Index, term: Term) {
+        if self.floor < index {
+            self.log.entry(index).or_insert(term);
+        }
+    }
+
+    /// The log restarts behind a snapshot.
+    fn restart(&mut self, index: Index, term: Term) {
+        if index <= self.floor {
+            return;
+        }
+        let continues = self.log.get(&index) == Some(&term);
+        self.log = self.log.split_off(&Index(index.0 + 1));
+        if !continues {
+            self.log.clear();
+        }
+        (self.floor, self.floor_term) = (index, term);
+    }
+
+    /// What was written behind another entry than the floor's does not count: its term is older. Nor
+    /// does what has lost the entries in front of it.
+    fn cut(&mut self) {
+        let mut last = (self.floor, self.floor_term);
+        self.log.retain(|index, term| {
+            let follows = index.0 == last.0.0 + 1 && last.1 <= *term;
+            if follows {
+                last = (*index, *term);
+            }
+            follows
+        });
+    }
+}
+
 impl Found {
     fn take(&mut self, record: &Record<'_>) {
         let group = self.groups.entry(record.group.0).or_default();
         match record.kind {
+            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 let newer = group.hard.0 < Term(term) || group.hard.1.is_none();
                 if group.hard.0 <= Term(term) && newer {
@@ -255,20 +319,14 @@ impl Found {
                 }
             }
             RecordKind::Entry { term, index, .. } | RecordKind::Membership { term, index, .. } => {
-                if group.floor < Index(index) {
-                    let _replaced = group.log.split_off(&Index(index));
-                    group.log.insert(Index(index), Term(term));
-                }
+                group.entry(Index(index), Term(term));
+            }
+            RecordKind::EntryAgain { term, index, .. }
+            | RecordKind::MembershipAgain { term, index, .. } => {
+                group.again(Index(index), Term(term));
             }
             RecordKind::Snapshot { term, index, .. } => {
-                if group.floor < Index(index) {
-                    let continues = group.log.get(&Index(index)) == Some(&Term(term));
-                    group.log = group.log.split_off(&Index(index + 1));
-                    if !continues {
-                        group.log.clear();
-                    }
-                    group.floor = Index(index);
-                }
+                group.restart(Index(index), Term(term));
             }
         }
     }

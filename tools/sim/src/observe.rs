@@ -16,6 +16,14 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
     let (from, to, term) = (*from, *to, *term);
     match body {
         Body::Append { previous, entries, committed, .. } => {
+            for entry in entries {
+                if let Content::Membership(members) = &entry.content {
+                    if members.is_joint() {
+                        counters.reach(Reached::JointMembership);
+                    }
+                    court.membership(group, (entry.index, entry.term), members);
+                }
+            }
             let entries: Vec<Seen> = entries.iter().map(seen).collect();
             court.promises(group, term, from);
             court.append(group, (term, from), *previous, (&entries, *committed));
@@ -71,6 +79,8 @@ enum Written {
     Entry(Seen),
     Hard(Term, Option<NodeId>),
     Restart(Term, Index),
+    /// An entry that is there already.
+    Again,
 }
 
 impl Durable {
@@ -95,6 +105,7 @@ impl Durable {
             match written {
                 Written::Entry(entry) => court.wrote(group, id, &entry),
                 Written::Hard(term, vote) => court.hard_state(group, id, (term, vote)),
+                Written::Again => {}
                 Written::Restart(term, index) => court.restart(group, id, (term, index)),
             }
         }
@@ -107,6 +118,9 @@ fn written(kind: &RecordKind<'_>) -> Written {
             let (term, index) = (Term(*term), Index(*index));
             Written::Entry(Seen { term, index, digest: UNKNOWN })
         }
+        RecordKind::EntryAgain { .. }
+        | RecordKind::MembershipAgain { .. }
+        | RecordKind::Doubt { .. } => Written::Again,
         RecordKind::HardState { term, vote } => Written::Hard(Term(*term), vote.map(NodeId)),
         RecordKind::Snapshot { term, index, .. } => Written::Restart(Term(*term), Index(*index)),
     }
@@ -118,9 +132,9 @@ pub(crate) fn stepped(step: &shard::peer::SnapshotStep, counters: &mut Counters)
     match step {
         SnapshotStep::Offer { .. } => counters.reach(Reached::SnapshotOffered),
         SnapshotStep::End { .. } => counters.reach(Reached::SnapshotEnded),
-        SnapshotStep::PullFrames { .. }
-        | SnapshotStep::Frames { .. }
-        | SnapshotStep::PullEvents { .. }
-        | SnapshotStep::Events { .. } => {}
+        SnapshotStep::Frames { .. } | SnapshotStep::Events { .. } => {
+            counters.reach(Reached::SnapshotPart);
+        }
+        SnapshotStep::PullFrames { .. } | SnapshotStep::PullEvents { .. } => {}
     }
 }

@@ -53,6 +53,9 @@ pub(crate) struct Options {
     pub(crate) safety: u64,
     /// What happens instead of chance.
     pub(crate) scenario: Option<Scenario>,
+    /// The rule every node breaks.
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<shard::Sabotage>,
 }
 
 /// Microseconds of a tick.
@@ -87,6 +90,8 @@ impl Options {
             calm: dice.pick(&[100, 300, 1_000, 3_000]) * MILLI,
             safety: dice.pick(&[10, 20, 30]) * SECOND,
             scenario: None,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 

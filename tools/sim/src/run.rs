@@ -5,13 +5,14 @@ use std::fmt;
 
 use model::api::{EventsPage, Reply, Request};
 use model::cluster::name_tag;
+use model::error::Code;
 use model::ids::Seq;
 use raft::{Index, NodeId};
 
 use crate::checker;
 use crate::client::{Client, Role};
 use crate::clock::Clock;
-use crate::count::Counters;
+use crate::count::{Counters, Reached};
 use crate::dice::{Concern, Dice};
 use crate::disk::{Disk, Health};
 use crate::ground::Ground;
@@ -26,6 +27,8 @@ use crate::world::{Event, HARNESS, World};
 /// Election timeouts within which everything must be well after the faults have ended: an election
 /// or two, and what a lagging replica has to fetch.
 const TIMEOUTS_MAX: u64 = 20;
+/// Microseconds a snapshot may take at most.
+const SNAPSHOT: u64 = 120 * SECOND;
 /// Microseconds the world's last questions may take.
 const AUDIT: u64 = 20 * SECOND;
 
@@ -124,6 +127,9 @@ fn found(options: Options) -> World {
                 paused_until: Time(0),
                 stalled_until: vec![Time(0); shards as usize],
                 broken: None,
+                scarred: false,
+                rotten: false,
+                hurt_in: 0,
             }
         })
         .collect();
@@ -172,15 +178,21 @@ impl World {
     fn check_liveness(&mut self, healed: Time) {
         // A node that was given another disk has to fetch everything first.
         let patience = TIMEOUTS_MAX * self.options.election() + 5 * SECOND;
-        let bound = healed + patience;
+        let mut bound = healed + patience;
         let since = healed + 3 * MILLI;
         let (marks, heads) = (self.marks(), self.ground.heads.clone());
         while self.now() < bound {
             if self.is_well(since, &marks, &heads) {
                 return;
             }
+            let parts = self.counters.reached(Reached::SnapshotPart);
             let until = bound.min(self.now() + 50 * MILLI);
             self.run_until(until);
+            // Whoever is taking over a snapshot gets the time that takes.
+            let comes_on = parts < self.counters.reached(Reached::SnapshotPart);
+            if comes_on && bound < healed + SNAPSHOT {
+                bound = bound.max(self.now() + SECOND);
+            }
         }
         for (node, this) in self.nodes.iter().enumerate() {
             if !this.is_up() {
@@ -279,10 +291,13 @@ impl World {
                     }
                 }
                 Some(Reply::NotLeader { .. }) if !self.hosts(session, node) => return None,
-                Some(Reply::Refused(refusal))
-                    if refusal.code == model::error::Code::SessionNotFound =>
-                {
+                Some(Reply::Refused(refusal)) if refusal.code == Code::SessionNotFound => {
                     return self.ground.is_created(session).then(Vec::new);
+                }
+                Some(Reply::Refused(refusal))
+                    if refusal.code == Code::ArchiveReadUnavailable && self.nodes[node].scarred =>
+                {
+                    return None;
                 }
                 other => {
                     told = format!("{other:?}");
@@ -319,7 +334,7 @@ impl World {
         self.findings.extend(std::mem::take(&mut self.court.findings));
         let mut counters = self.counters.clone();
         counters.add(&self.ground.counters);
-        counters.reach_times(crate::count::Reached::LeaderChanged, self.court.terms_led());
+        counters.reach_times(Reached::LeaderChanged, self.court.terms_led());
         Report {
             micros: self.now().0,
             digest: self.digest.value(),

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::command::Plan;
 use crate::count::Counters;
+use crate::options::Options;
 use crate::queue::SECOND;
 use crate::run::Report;
 use crate::say;
@@ -54,18 +55,23 @@ fn now() -> Instant {
 }
 
 fn run_one(plan: &Plan, seed: u64) -> Outcome {
-    let once = || {
-        let options = plan.options(seed)?;
-        let result = catch_unwind(AssertUnwindSafe(|| crate::run::run(options, plan.trace)));
-        result.map_err(|cause| {
-            let text = cause.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| Some((*cause.downcast_ref::<&str>()?).to_owned()));
-            format!("panicked: {}", text.unwrap_or_default())
-        })
-    };
+    let once = || try_run(plan.options(seed)?, plan.trace);
     let result: Result<Report, String> = once();
     let differs = plan.twice && once() != result;
     Outcome { seed, result, differs }
+}
+
+/// Runs a world; an assertion that fails in it is an error.
+///
+/// # Errors
+/// What the assertion said.
+pub(crate) fn try_run(options: Options, trace: bool) -> Result<Report, String> {
+    let result = catch_unwind(AssertUnwindSafe(|| crate::run::run(options, trace)));
+    result.map_err(|cause| {
+        let text = cause.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| Some((*cause.downcast_ref::<&str>()?).to_owned()));
+        format!("panicked: {}", text.unwrap_or_default())
+    })
 }
 
 /// What all runs came to.

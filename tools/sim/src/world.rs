@@ -180,7 +180,7 @@ impl World {
             nemesis: Nemesis::new(&options, dice(Concern::Nemesis)),
             overlaps: Overlaps::default(),
             links: Links::new(count),
-            atlas: Atlas::new(count),
+            atlas: Atlas::new(options.factor as usize),
             nodes,
             clients,
             ground,

@@ -22,8 +22,8 @@
 //! ```
 //!
 //! Kinds: 1 an entry with a command, or without a payload the one a leader begins with; 2 a hard state;
-//! 3 an entry with a membership; 4 a snapshot taken over from another node. The payloads of 3 and 4 are
-//! drawn in `membership`.
+//! 3 an entry with a membership; 4 a snapshot taken over from another node; 5 and 6 an entry of kind 1 or 3
+//! written once more; 7 the shard's doubt, term 1 if it begins and 0 if it ends. The payloads of 3, 4 and 6 are drawn in `membership`.
 //!
 //! The chain value of a batch is its two checksums side by side: the header's covers every field
 //! and the body's checksum, so the value stands for every bit of the batch. No length is believed
@@ -53,6 +53,9 @@ const KIND_ENTRY: u16 = 1;
 const KIND_HARD_STATE: u16 = 2;
 const KIND_MEMBERSHIP: u16 = 3;
 const KIND_SNAPSHOT: u16 = 4;
+const KIND_ENTRY_AGAIN: u16 = 5;
+const KIND_MEMBERSHIP_AGAIN: u16 = 6;
+const KIND_DOUBT: u16 = 7;
 
 const _: () = assert!(HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
 const _: () = assert!(RECORD_HEAD_BYTES.is_multiple_of(RECORD_ALIGN));
@@ -166,25 +169,42 @@ pub enum RecordKind<'a> {
         /// The file with the state, and the members.
         payload: &'a [u8],
     },
+    /// An entry written once more, so that an old segment can go. It only fills a hole in the log.
+    EntryAgain {
+        /// The entry's term.
+        term: u64,
+        /// Its place in the group's log.
+        index: u64,
+        /// What Raft was given.
+        payload: &'a [u8],
+    },
+    /// The same for an entry that changes the group's members.
+    MembershipAgain {
+        /// The entry's term.
+        term: u64,
+        /// Its place in the group's log.
+        index: u64,
+        /// The members.
+        payload: &'a [u8],
+    },
+    /// The end of the log was torn at some start, and not all of the shard's groups have asked others
+    /// about it yet: a start before they have must not forget to.
+    Doubt {
+        /// Whether it begins.
+        begins: bool,
+    },
 }
 
 impl RecordKind<'_> {
-    /// The place in the group's log that the record speaks of.
-    pub fn index(&self) -> Option<u64> {
-        match *self {
-            RecordKind::HardState { .. } => None,
-            RecordKind::Entry { index, .. }
-            | RecordKind::Membership { index, .. }
-            | RecordKind::Snapshot { index, .. } => Some(index),
-        }
-    }
-
     fn payload_bytes(&self) -> usize {
         match self {
             RecordKind::HardState { .. } => size_of::<u64>(),
+            RecordKind::Doubt { .. } => 0,
             RecordKind::Entry { payload, .. }
             | RecordKind::Membership { payload, .. }
-            | RecordKind::Snapshot { payload, .. } => payload.len(),
+            | RecordKind::Snapshot { payload, .. }
+            | RecordKind::EntryAgain { payload, .. }
+            | RecordKind::MembershipAgain { payload, .. } => payload.len(),
         }
     }
 
@@ -429,6 +449,9 @@ impl<'a> Records<'a> {
             }
             KIND_MEMBERSHIP => RecordKind::Membership { term, index, payload },
             KIND_SNAPSHOT => RecordKind::Snapshot { term, index, payload },
+            KIND_ENTRY_AGAIN => RecordKind::EntryAgain { term, index, payload },
+            KIND_MEMBERSHIP_AGAIN => RecordKind::MembershipAgain { term, index, payload },
+            KIND_DOUBT if term <= 1 => RecordKind::Doubt { begins: term == 1 },
             _ => return None,
         };
         self.at += end.checked_next_multiple_of(RECORD_ALIGN)?;
@@ -499,6 +522,15 @@ impl Builder {
             }
             RecordKind::Snapshot { term, index, payload } => {
                 self.put((KIND_SNAPSHOT, group), term, index, payload);
+            }
+            RecordKind::Doubt { begins } => {
+                self.put((KIND_DOUBT, group), u64::from(begins), 0, &[]);
+            }
+            RecordKind::EntryAgain { term, index, payload } => {
+                self.put((KIND_ENTRY_AGAIN, group), term, index, payload);
+            }
+            RecordKind::MembershipAgain { term, index, payload } => {
+                self.put((KIND_MEMBERSHIP_AGAIN, group), term, index, payload);
             }
         }
     }

@@ -322,7 +322,10 @@ impl Recovery {
             match record.kind {
                 RecordKind::Entry { index, .. }
                 | RecordKind::Membership { index, .. }
-                | RecordKind::Snapshot { index, .. } => segment.note(record.group, index),
+                | RecordKind::Snapshot { index, .. }
+                | RecordKind::EntryAgain { index, .. }
+                | RecordKind::MembershipAgain { index, .. } => segment.note(record.group, index),
+                RecordKind::Doubt { .. } => {}
                 RecordKind::HardState { term, vote } => {
                     self.hard_states.insert(record.group, HardState { term, vote });
                 }

@@ -141,9 +141,9 @@ impl Segments {
         // A log that was opened goes on in a new segment whatever it has: without one, nothing could
         // be committed that would let the old ones go.
         let is_first = self.spare_number == self.own_from;
-        // Appends stop at half of this, so that what Raft itself must write always finds room: votes, and
+        // Appends stop at a quarter of this, so that what Raft itself must write always finds room: votes, and
         // what makes old entries committed or replaced.
-        !self.recyclable.is_empty() || self.used.len() < 2 * SEGMENTS_MAX || is_first
+        !self.recyclable.is_empty() || self.used.len() < 4 * SEGMENTS_MAX || is_first
     }
 
     /// What must be asked of the disk so that there is a spare.
@@ -219,7 +219,8 @@ impl Segments {
         self.used.back().map(|segment| segment.start.segment)
     }
 
-    /// All entries of a group that a checkpoint does not cover are durable from this segment on.
+    /// All entries of a group that a checkpoint does not cover are durable from this segment on. What is
+    /// older of them may be scanned in part: its beginning may be gone, and its end was perhaps replaced.
     pub(super) fn note_rewritten(&mut self, group: GroupId, from: SegmentNumber) {
         self.rewritten.insert(group, from);
     }

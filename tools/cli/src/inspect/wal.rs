@@ -140,11 +140,15 @@ impl std::fmt::Display for Sums {
 pub(super) fn describe(record: &Record<'_>) -> String {
     let group = record.group.0;
     match record.kind {
+        RecordKind::Doubt { begins } => {
+            format!("doubt {}", if begins { "begins" } else { "ends" })
+        }
         RecordKind::HardState { term, vote } => {
             let vote = vote.map_or_else(|| "nobody".to_owned(), |node| node.to_string());
             format!("group {group} hard state term {term} vote {vote}")
         }
-        RecordKind::Entry { term, index, payload } => {
+        RecordKind::Entry { term, index, payload }
+        | RecordKind::EntryAgain { term, index, payload } => {
             let what = if payload.is_empty() {
                 "nothing (a new leader)".to_owned()
             } else {
@@ -152,7 +156,8 @@ pub(super) fn describe(record: &Record<'_>) -> String {
             };
             format!("group {group} entry term {term} index {index} bytes {} {what}", payload.len())
         }
-        RecordKind::Membership { term, index, payload } => {
+        RecordKind::Membership { term, index, payload }
+        | RecordKind::MembershipAgain { term, index, payload } => {
             format!("group {group} members term {term} index {index} bytes {}", payload.len())
         }
         RecordKind::Snapshot { term, index, payload } => {

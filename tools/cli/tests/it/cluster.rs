@@ -10,7 +10,7 @@ use crate::http::Request;
 use crate::server::{Directory, PATIENCE, Server, free_port};
 use crate::session::{Api, numbered, unique};
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const SECRET: &str = "what only these nodes know";
 
 /// Nodes of this machine, some of which may be down.
@@ -23,17 +23,22 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts all nodes and waits until each can serve.
     pub(crate) fn start() -> Cluster {
-        let mut cluster = Cluster::stopped();
-        cluster.nodes.iter_mut().for_each(Server::spawn);
-        cluster.up = vec![true; NAMES.len()];
-        cluster.await_ready();
-        cluster
+        Cluster::stopped(3).started()
     }
 
-    fn stopped() -> Cluster {
-        let ports: Vec<u16> = NAMES.iter().map(|_| free_port()).collect();
+    fn started(mut self) -> Cluster {
+        self.nodes.iter_mut().for_each(Server::spawn);
+        self.up.fill(true);
+        self.await_ready();
+        self
+    }
+
+    /// So many nodes, the first three of which hold data.
+    fn stopped(count: usize) -> Cluster {
+        let names = &NAMES[..count];
+        let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
         let entry = |(name, port): (&&str, &u16)| format!("{name}@127.0.0.1:{port}");
-        let list: Vec<String> = NAMES.iter().zip(&ports).map(entry).collect();
+        let list: Vec<String> = names.iter().zip(&ports).map(entry).collect();
         let node = |name: &&str| {
             let directory = Arc::new(Directory::new());
             let data = directory.path().join("data");
@@ -42,11 +47,12 @@ impl Cluster {
                 ("NODE_NAME", name),
                 ("CLUSTER_NODES", &list.join(",")),
                 ("SECRET_KEY_BASE", SECRET),
+                ("STARCITE_WRITE_NODE_IDS", "a,b,c"),
                 ("STARCITE_NUM_GROUPS", "16"),
             ]);
             server
         };
-        Cluster { nodes: NAMES.iter().map(node).collect(), up: vec![false; NAMES.len()], ports }
+        Cluster { nodes: names.iter().map(node).collect(), up: vec![false; count], ports }
     }
 
     pub(crate) fn await_ready(&self) {
@@ -224,7 +230,7 @@ fn a_node_is_replaced_with_an_empty_disk() {
 
 #[test]
 fn nobody_founds_a_cluster_before_all_are_there() {
-    let mut cluster = Cluster::stopped();
+    let mut cluster = Cluster::stopped(3);
     cluster.nodes[0].spawn();
     cluster.nodes[2].spawn();
     until("it is told who is missing", || {
@@ -263,4 +269,34 @@ fn a_node_with_another_secret_is_refused_on_both_sides() {
     for node in &cluster.nodes {
         assert!(canary.iter().all(|secret| !node.log().contains(secret)), "a secret is told");
     }
+}
+
+#[test]
+fn a_router_serves_what_others_hold() {
+    let mut cluster = Cluster::stopped(4).started();
+    let router = Api::new(cluster.nodes[3].address());
+    let ready = router.get("/health/ready").expect(200);
+    assert_eq!(ready, json!({"status": "ok", "mode": "router_node"}));
+    let sessions: Vec<String> = (0..4).map(|_| router.session("routed")).collect();
+    for session in &sessions {
+        router.append_numbered(session, "writer", 1, 5);
+    }
+    cluster.check(&sessions, 5);
+    assert_eq!(
+        (cluster.sum(3, "starcite_groups_hosted"), cluster.sum(3, "starcite_groups_led")),
+        (0, 0)
+    );
+    // It is missed by nobody.
+    cluster.kill(3);
+    cluster.append(&sessions, 6);
+    cluster.restart(3);
+    cluster.check(&sessions, 6);
+    for node in 0..3 {
+        cluster.kill(node);
+    }
+    let alone = json!({"status": "starting", "mode": "router_node", "reason": "router_sync"});
+    until("a router alone says so", || {
+        let answer = Api::new(cluster.nodes[3].address()).get("/health/ready");
+        answer.status == 503 && answer.expect(503) == alone
+    });
 }

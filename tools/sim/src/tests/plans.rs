@@ -105,7 +105,7 @@ fn damage_leaves_a_majority_whole() {
     atlas.healed(0);
     atlas.healed(1);
     atlas.hurt_unknown(3);
-    assert!(!atlas.allows_known(0) && !atlas.allows_absence(0));
+    assert!(!atlas.allows_known(0) && !atlas.allows_absence(0) && atlas.allows_absence(3));
     atlas.found_out(3);
     assert!(atlas.is_damaged(3) && atlas.allows_known(0));
     assert_eq!(atlas.damaged().collect::<Vec<_>>(), [3]);

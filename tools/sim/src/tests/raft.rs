@@ -120,7 +120,8 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
             _ => {
                 let last = run.last();
                 let log = BTreeMap::from([(last.1, Term(last.0.0 - 1))]);
-                run.court.reopened(0, node, FoundLog { log, ..FoundLog::default() }, false);
+                let found = FoundLog::of(log, (Term(0), None));
+                run.court.reopened(0, node, found, false);
                 run.court.accepts(0, run.term, node, last.1);
             }
         }
@@ -135,7 +136,7 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
         let kept = dice.index(run.log.len());
         let log = run.log[..kept].iter().map(|entry| (entry.index, entry.term)).collect();
         let hard = (run.term, Some(run.leader));
-        run.court.reopened(0, node, FoundLog { floor: Index(0), log, hard }, true);
+        run.court.reopened(0, node, FoundLog::of(log, hard), true);
     }),
     (Kind::TermBackward, |dice, run| {
         let node = nodes()[dice.index(3)];

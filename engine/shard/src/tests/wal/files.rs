@@ -30,9 +30,12 @@ impl State {
         match record.kind {
             RecordKind::Entry { term, index, payload }
             | RecordKind::Membership { term, index, payload }
-            | RecordKind::Snapshot { term, index, payload } => {
+            | RecordKind::Snapshot { term, index, payload }
+            | RecordKind::EntryAgain { term, index, payload }
+            | RecordKind::MembershipAgain { term, index, payload } => {
                 self.entries.push((group, term, index, payload.to_vec()));
             }
+            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 self.hard_states.insert(group, HardState { term, vote });
             }
