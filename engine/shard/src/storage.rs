@@ -124,8 +124,8 @@ impl Shard {
 
     fn wants_flush(&self) -> bool {
         let memory = self.options.hot_bytes_max / 2 <= self.machine.hot_bytes;
-        let something = BatchNumber(0) < self.wal.durable_batch() && self.rewriting.is_empty();
-        something && (self.flush_due || (memory && self.changed_since_flush))
+        BatchNumber(0) < self.wal.durable_batch()
+            && (self.flush_due || (memory && self.changed_since_flush))
     }
 
     /// Looks whether the log is long enough for a flush that lets a part of it go. Entries that are old

@@ -21,6 +21,8 @@ enum Work {
     Programs,
     /// Calls cargo with these words.
     Cargo(&'static [&'static str]),
+    /// Runs simulated clusters: the same ones always, and some that only this commit has.
+    Simulation,
     /// Checks the house rules, and that written documents say what the tables say.
     Tidy,
     /// Writes those documents.
@@ -38,10 +40,12 @@ const TESTS: Stage = Stage { name: "tests", work: Work::Cargo(&["test", "--works
 const DOC: Stage =
     Stage { name: "doc", work: Work::Cargo(&["doc", "--workspace", "--no-deps", "--quiet"]) };
 
+const SIMULATION: Stage = Stage { name: "sim", work: Work::Simulation };
+
 const DOCUMENTS: Stage = Stage { name: "documents", work: Work::Documents };
 
 /// All that a change must pass.
-pub(crate) const FULL: &[Stage] = &[PROGRAMS, FORMAT, CLIPPY, HOUSE, TESTS, DOC];
+pub(crate) const FULL: &[Stage] = &[PROGRAMS, FORMAT, CLIPPY, HOUSE, TESTS, SIMULATION, DOC];
 /// What a commit hook has time for.
 pub(crate) const FAST: &[Stage] = &[PROGRAMS, FORMAT, CLIPPY, HOUSE];
 /// The house rules alone.
@@ -97,6 +101,7 @@ impl Stage {
         match self.work {
             Work::Programs => programs(),
             Work::Cargo(words) => cargo(root, words),
+            Work::Simulation => simulate(root),
             Work::Tidy => house(root),
             Work::Documents => documents::write(root),
         }
@@ -134,6 +139,37 @@ fn cargo(root: &Path, words: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("`cargo {}` ended with {status}", words.join(" ")))
+}
+
+/// Seeds that are run at every commit.
+const SEEDS: &str = "500..620";
+/// Seeds of a commit's own.
+const OWN_SEEDS: u64 = 20;
+/// What may happen in those: faults after which a cluster that works owes everything to everybody.
+const OWN_FAULTS: &str = "faults=kill,power-cut,power-cut-all,partition,one-way,clog,slow-link,\
+                          slow-disk,pause,stall,wall-jump,wall-freeze,drift";
+
+fn simulate(root: &Path) -> Result<(), String> {
+    const RUN: [&str; 7] =
+        ["run", "--quiet", "--profile", "sim", "--package", "starcite-sim", "--"];
+    let run = |words: &[&str]| {
+        let all: Vec<&str> = RUN.iter().chain(words).copied().collect();
+        cargo(root, &all)
+    };
+    run(&["--seeds", "0..4", "--twice"])?;
+    run(&["--seeds", SEEDS])?;
+    let first = commit(root)? % 1_000_000_000;
+    run(&["--seeds", &format!("{first}..{}", first + OWN_SEEDS), OWN_FAULTS])
+}
+
+/// A number that each commit has another of.
+fn commit(root: &Path) -> Result<u64, String> {
+    let mut git = Command::new("git");
+    let output = git.current_dir(root).args(["rev-parse", "HEAD"]).output();
+    let output = output.map_err(|error| format!("git cannot be run: {error}"))?;
+    let hash = String::from_utf8_lossy(&output.stdout);
+    let digits = hash.get(..15).ok_or("git does not know the commit")?;
+    u64::from_str_radix(digits, 16).map_err(|_| format!("git names the commit {digits}"))
 }
 
 fn house(root: &Path) -> Result<(), String> {
