@@ -149,7 +149,7 @@ impl Shard {
         }
         let since = *self.pinned_since.get_or_insert(now.monotonic);
         let patient = now.monotonic.saturating_sub(since) < REWRITE_AFTER_MICROS;
-        if !patient && self.rewriting.is_empty() {
+        if !patient {
             pinning.into_iter().for_each(|group| self.rewrite(group));
         }
     }
@@ -159,6 +159,9 @@ impl Shard {
         let slot = self.slot_of(group);
         let Some(from) = self.wal.current_segment() else { return };
         let entries = self.groups[slot].node.unapplied();
+        if !entries.is_empty() && self.rewriting.iter().any(|(known, _, _)| *known == group) {
+            return;
+        }
         let mut batch = None;
         for entry in &entries {
             batch = Some(self.accept(group, entry, true));
