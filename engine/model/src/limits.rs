@@ -120,6 +120,8 @@ pub const MESH_SLOTS: usize = 4096;
 pub const PEER_FRAME_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024 * 1024;
 /// The same before a node has proven that it knows the cluster's secret.
 pub const PEER_HANDSHAKE_BYTES_MAX: usize = 4096;
+/// Bytes that wait in TLS to be sent on one connection to another node.
+pub const PEER_TLS_BYTES_MAX: usize = 256 * 1024;
 /// Messages to one node that wait are sent together up to this many bytes: at ten gigabits a second
 /// they take a fifth of a millisecond, in which a heartbeat behind them waits.
 pub const PEER_BATCH_BYTES: usize = 256 * 1024;
