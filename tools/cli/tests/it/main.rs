@@ -8,6 +8,8 @@ mod cluster;
 #[cfg(test)]
 mod cluster_ops;
 #[cfg(test)]
+mod cluster_tls;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod config;
