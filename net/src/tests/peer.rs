@@ -6,6 +6,7 @@ mod client;
 mod client_wire;
 mod founding;
 mod frame;
+mod fuzz;
 mod handshake;
 mod links;
 mod meeting;

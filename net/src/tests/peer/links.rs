@@ -31,7 +31,7 @@ use crate::peer::keys::Key;
 use crate::peer::stream::Blocking;
 use crate::peer::{Credentials, Links, PeerConfig, wire};
 
-const GROUPS: u32 = 4;
+pub(super) const GROUPS: u32 = 4;
 const CLUSTER: u64 = 77;
 /// Nothing takes this long; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
