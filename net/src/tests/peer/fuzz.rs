@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod frames;
 mod messages;
 mod nodes;
+mod records;
 mod secrets;
 
 /// Runs so many cases, each with the choices of its seed.

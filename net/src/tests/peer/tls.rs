@@ -33,14 +33,14 @@ use crate::peer::stream::Blocking;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who signs certificates, and a directory for what is signed.
-struct Authority {
+pub(super) struct Authority {
     directory: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     signed: AtomicU32,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(super) fn new() -> Authority {
         Authority::called("an authority")
     }
 
@@ -64,7 +64,7 @@ impl Authority {
     }
 
     /// A certificate that holds one name, and its key.
-    fn sign(&self, name: &str) -> TlsFiles {
+    pub(super) fn sign(&self, name: &str) -> TlsFiles {
         self.sign_as(name, |_| {})
     }
 
@@ -92,7 +92,7 @@ fn config(own: &str, tls: Option<TlsFiles>) -> ClusterConfig {
     ClusterConfig { tls, ..cluster(own, &[1, 2], 2) }
 }
 
-fn load(own: &str, files: TlsFiles) -> Result<Credentials, String> {
+pub(super) fn load(own: &str, files: TlsFiles) -> Result<Credentials, String> {
     Credentials::load(&config(own, Some(files))).map(|some| some.expect("files are named"))
 }
 
