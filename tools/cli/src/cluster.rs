@@ -54,6 +54,7 @@ pub(crate) fn join(data_dir: &mut DataDir, config: &ServeConfig) -> Result<Membe
         cluster = format!("{:016x}", founding.cluster),
         founder = founding.members.contains(&member),
         router = config.cluster.is_router(),
+        tls = credentials.is_some(),
         "belongs to a cluster"
     );
     Ok(Membership { founding, member, made_at, started_at, credentials })
