@@ -3,18 +3,24 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net;
+use std::net::{self, Shutdown};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use model::cluster::NodeName;
-use uring::rt::TcpStream;
+use uring::rt::{self, TcpStream};
 
 use super::channel::Broken;
 use super::records::{Came, Records, text};
 use super::tls::Credentials;
+
+/// How long the other end may take to read why the two do not agree: a socket that is closed with
+/// something unread takes back what it has sent.
+const PARTING: Duration = Duration::from_millis(500);
+/// Bytes thrown away meanwhile.
+const PARTING_BYTES: usize = 64 * 1024;
 
 /// A connection of an executor. One task may read it and write it at a time.
 #[derive(Debug)]
@@ -65,8 +71,15 @@ impl Stream {
     ) -> Result<Stream, Broken> {
         let Some((credentials, records)) = secured else { return Ok(Stream::Plain(socket)) };
         let stream = TlsStream { socket, records: RefCell::new(records), credentials };
-        poll_fn(|cx| stream.poll_agree(cx)).await?;
-        Ok(Stream::Tls(Box::new(stream)))
+        match poll_fn(|cx| stream.poll_agree(cx)).await {
+            Ok(()) => Ok(Stream::Tls(Box::new(stream))),
+            Err(broken) => {
+                if matches!(broken, Broken::Tls(_)) {
+                    let _ = rt::timeout(PARTING, stream.part()).await;
+                }
+                Err(broken)
+            }
+        }
     }
 
     /// Whether the other end may be the node of this name, as far as its certificate tells.
@@ -129,6 +142,21 @@ impl TlsStream {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_digest(cx, &mut records))?;
+        }
+    }
+
+    /// Says nothing more, and hears the other end out.
+    async fn part(&self) {
+        let mut socket = &self.socket;
+        if poll_fn(|cx| Pin::new(&mut socket).poll_close(cx)).await.is_err() {
+            return;
+        }
+        let (mut piece, mut thrown) = ([0; 4096], 0);
+        while thrown < PARTING_BYTES {
+            match poll_fn(|cx| Pin::new(&mut socket).poll_read(cx, &mut piece)).await {
+                Ok(0) | Err(_) => return,
+                Ok(bytes) => thrown += bytes,
+            }
         }
     }
 
@@ -234,9 +262,29 @@ impl Blocking {
             && (records.is_handshaking() || records.owes())
         {
             stream.wait_until(deadline)?;
-            stream.agree()?;
+            if let Err(broken) = stream.agree() {
+                if matches!(broken, Broken::Tls(_)) {
+                    stream.part();
+                }
+                return Err(broken);
+            }
         }
         Ok(stream)
+    }
+
+    /// Says nothing more, and hears the other end out.
+    fn part(&mut self) {
+        let deadline = Instant::now() + PARTING;
+        if self.socket.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let (mut piece, mut thrown) = ([0; 4096], 0);
+        while thrown < PARTING_BYTES && self.wait_until(deadline).is_ok() {
+            match self.socket.read(&mut piece) {
+                Ok(0) | Err(_) => return,
+                Ok(bytes) => thrown += bytes,
+            }
+        }
     }
 
     fn agree(&mut self) -> Result<(), Broken> {
