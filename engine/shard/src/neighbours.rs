@@ -245,7 +245,6 @@ impl Shard {
         self.tails.close_stalled(now.monotonic, &mut self.machine);
         self.not_ready = self.count_not_ready();
         self.look_at_log(now);
-        self.look_at_doubt();
         let timing = self.options.cluster.timing;
         if self.neighbours.tick_at == 0 {
             self.neighbours.tick_at = now.monotonic + timing.tick_micros;

@@ -95,12 +95,10 @@ impl Shard {
     }
 
     /// Asks for one round for all reads of each group that came in this turn.
-    pub(crate) fn ask_rounds(&mut self, now: Now) {
-        // No other life of this node may use the same names: answers to it may still be on their way.
-        self.next_context = self.next_context.max(now.wall.0);
+    pub(crate) fn ask_rounds(&mut self) {
         for slot in std::mem::take(&mut self.gathering) {
             let context = self.next_context;
-            self.next_context += 1;
+            self.next_context = context.wrapping_add(1);
             self.groups[slot].ask_round(context);
             self.wake(slot);
         }

@@ -43,6 +43,9 @@ pub struct Options {
     pub shard: ShardId,
     /// Names the log among all logs.
     pub log_id: u64,
+    /// A number that no other life of this node has, but for luck: messages to an earlier one may still
+    /// be under way.
+    pub life: u64,
     /// Bytes of events the shard may hold in memory before it refuses appends.
     pub hot_bytes_max: u64,
     /// Bytes of one log segment; `SEGMENT_BYTES` but in tests.
@@ -119,8 +122,6 @@ pub struct Shard {
     pub(crate) facts: Facts,
     /// Groups that cannot commit or are behind, as of the last look.
     pub(crate) not_ready: usize,
-    /// Whether the log says that groups are in doubt about their end.
-    pub(crate) doubtful: bool,
 }
 
 /// What waits for a batch: a receipt for the group's node, and what it may then say.
@@ -147,6 +148,7 @@ impl Shard {
             _ => newest,
         };
         Shard {
+            next_context: options.life,
             options,
             awake: (0..groups.len()).collect(),
             groups,
@@ -167,7 +169,6 @@ impl Shard {
             sends: Vec::new(),
             ops: Vec::new(),
             gathering: Vec::new(),
-            next_context: 1,
             pending_requests: 0,
             pending_bytes: 0,
             log_active_at: 0,
@@ -182,7 +183,6 @@ impl Shard {
             scratch: AlignedVec::new(),
             facts: Facts::default(),
             not_ready,
-            doubtful: false,
         }
     }
 
@@ -207,7 +207,7 @@ impl Shard {
     /// Acts once for all causes of a turn. A second call in a row has nothing to add but the next
     /// slice of background work.
     pub fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.ask_rounds(now);
+        self.ask_rounds();
         self.drain_groups(now);
         let groups = &self.groups;
         let placement = self.options.placement;

@@ -138,6 +138,7 @@ fn fresh_shard(settings: &Settings) -> Shard {
         placement: settings.placement,
         shard,
         log_id: 7,
+        life: 1,
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 1 << 20,

@@ -210,10 +210,13 @@ fn open_shards(
 ) -> Result<Vec<(ShardId, Shard)>, Failure> {
     let manifest = data_dir.manifest();
     let shards = manifest.placement.shards();
+    let life = DataDir::draw_life()
+        .map_err(|error| Failure::new(Fatal::Failed, format!("no random numbers: {error}")))?;
     let options = |shard: ShardId| Options {
         placement: manifest.placement,
         shard,
         log_id: manifest.identity(shard).log_id,
+        life,
         hot_bytes_max: config.event_store_bytes / u64::from(shards),
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: LOG_KEPT_BYTES_PER_SHARD,

@@ -58,6 +58,7 @@ fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
         placement: Placement::new(groups, 1),
         shard: ShardId(0),
         log_id: own.0,
+        life: 1,
         hot_bytes_max,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 32 * 1024,
@@ -113,7 +114,8 @@ impl Net {
     }
 
     fn restart(&mut self, node: NodeId) {
-        let Machine { disk, options, .. } = self.nodes.remove(&node).unwrap();
+        let Machine { disk, mut options, .. } = self.nodes.remove(&node).unwrap();
+        options.life += 1 << 32;
         self.add(options, disk);
     }
 
@@ -437,4 +439,47 @@ fn a_leader_that_rests_without_a_newcomer_comes_back_to_it() {
     let shard = net.nodes[&new].shard.as_ref().unwrap();
     assert!(shard.memberships().all(|members| members.voters.contains(&new)));
     assert_eq!(net.gauges(new).groups_not_ready, 0);
+}
+
+#[test]
+fn who_comes_back_asks_what_its_log_may_lack() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    let back = *founders().iter().find(|own| **own != net.leaders()[&0]).unwrap();
+    net.kill(back);
+    net.holds = |message| match message {
+        PeerMessage::Raft { message, .. } => matches!(message.body, Body::Doubt { .. }),
+        _ => false,
+    };
+    net.restart(back);
+    net.pass(100);
+    assert!(2 <= net.held.len() && net.held.iter().all(|(from, ..)| *from == back));
+}
+
+#[test]
+fn an_answer_to_an_earlier_life_answers_no_read() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    net.append("s", "before");
+    let follower = *founders().iter().find(|own| **own != net.leaders()[&0]).unwrap();
+    net.holds = |message| match message {
+        PeerMessage::Raft { message, .. } => matches!(message.body, Body::ReadReply { .. }),
+        _ => false,
+    };
+    assert_eq!(net.ask(follower, Request::Get(id("s"))), None);
+    let late = std::mem::take(&mut net.held);
+    assert!(!late.is_empty());
+    net.kill(follower);
+    net.append("s", "after");
+    net.restart(follower);
+    net.pass(50);
+    assert_eq!(net.ask(follower, Request::Get(id("s"))), None);
+    let asked = Ticket(net.next - 1);
+    for (from, to, message) in late {
+        net.give(to, Input::Peer { from, message });
+    }
+    net.settle();
+    assert!(!net.nodes[&follower].clients.replies.contains_key(&asked), "it is not its answer");
 }

@@ -89,6 +89,7 @@ fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
                 placement,
                 shard,
                 log_id: 7,
+                life: 1,
                 hot_bytes_max,
                 segment_bytes: SEGMENT_BYTES,
                 log_kept_bytes: 1 << 20,

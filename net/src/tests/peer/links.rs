@@ -186,6 +186,7 @@ fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> sha
         placement: settings.placement,
         shard,
         log_id: 7,
+        life: 1,
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: settings.segment_bytes,
         log_kept_bytes: 1024 * 1024,
