@@ -114,7 +114,8 @@ impl Tails {
 
     /// A group has left this node: whoever follows a session of it resumes elsewhere.
     pub(crate) fn close_group(&mut self, group: GroupId, machine: &mut Machine) {
-        let is_there = |(_, tail): &(&TailId, &Tail)| machine.sessions.get(tail.slot).group == group;
+        let is_there =
+            |(_, tail): &(&TailId, &Tail)| machine.sessions.get(tail.slot).group == group;
         let ids: Vec<TailId> = self.tails.iter().filter(is_there).map(|(id, _)| *id).collect();
         for id in ids {
             self.end(id, TailEnd::Lost, machine);
