@@ -202,6 +202,11 @@ impl Group {
         !self.rounds.is_empty() || self.gathers()
     }
 
+    /// Gives up on all reads whose rounds are under way.
+    pub(crate) fn give_up_reads(&mut self) -> Vec<Read> {
+        self.rounds.drain(..).flat_map(|round| round.reads).collect()
+    }
+
     /// Notes that an entry is applied.
     pub(crate) fn note_applied(&mut self, entry: &Entry) {
         assert_eq!(entry.index.0, self.applied.1.0 + 1, "entries are applied in order, each once");

@@ -1,5 +1,5 @@
-//! Who belongs to a group. What configuration and operators want, the group's leader brings about, one change at
-//! a time: a node that should be a member first learns, and gets a vote when it has caught up; those
+//! Who belongs to a group. What configuration and operators want, the group's leader brings about, one
+//! change at a time: a node that should be a member first learns, and gets a vote when it has caught up; those
 //! that should be none leave in the same step. A node that lost its disk is a new member under an old
 //! name and takes the place of its predecessor in just that way.
 
@@ -15,7 +15,7 @@ impl Shard {
     /// Begins the changes of members that are due in groups led here.
     pub(crate) fn order_members(&mut self, _: Now) {
         // Who does not know yet what operators said last would undo it.
-        if self.options.cluster.is_alone() || !self.wishes.complete {
+        if self.options.cluster.is_alone() || !self.wishes.complete || self.knows_less() {
             return;
         }
         let mut left = CHANGES_PER_SECOND;
@@ -34,15 +34,24 @@ impl Shard {
         }
     }
 
-    /// Ends the tails of groups that have left this node: they would never hear of another event.
+    /// Whether another node says that it knows more of what operators said.
+    fn knows_less(&self) -> bool {
+        self.wishes.seq < self.neighbours.intent_known()
+    }
+
+    /// Ends the tails and reads of groups that have left this node: they would never hear of another
+    /// event.
     pub(crate) fn look_at_hosting(&mut self) {
         let own = self.options.cluster.own;
+        let mut reads = Vec::new();
         for group in &mut self.groups {
             let is_hosted = group.is_hosted(own);
             if std::mem::replace(&mut group.was_hosted, is_hosted) && !is_hosted {
                 self.tails.close_group(group.id, &mut self.machine);
+                reads.append(&mut group.give_up_reads());
             }
         }
+        reads.into_iter().for_each(|read| self.turn_away(read, None));
     }
 
     /// The next step from the members a group has to those it should have.

@@ -97,6 +97,12 @@ impl Neighbours {
         self.lives(node, group) && !relieved
     }
 
+    /// The most that a node which is connected knows of what operators said.
+    pub(crate) fn intent_known(&self) -> u64 {
+        let linked = self.nodes.values().filter(|neighbour| neighbour.linked);
+        linked.map(|neighbour| neighbour.intent).max().unwrap_or(0)
+    }
+
     /// The order of things is looked at on the next tick.
     pub(crate) fn order_soon(&mut self) {
         self.order_at = 0;

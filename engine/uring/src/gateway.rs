@@ -65,6 +65,10 @@ impl Gateway {
             let tried = match step {
                 Step::Here => Ok(self.call_here(request.clone()).await),
                 Step::There(node) => self.call_there(node, request.clone()).await,
+                Step::Anyone(nth) => match self.anyone(group, nth) {
+                    Some(node) => self.call_there(node, request.clone()).await,
+                    None => Err(Outcome::Unreached),
+                },
                 Step::Wait(micros) => {
                     rt::sleep(Duration::from_micros(micros)).await;
                     Err(Outcome::Waited)
@@ -103,6 +107,9 @@ impl Gateway {
 
     /// Asks another node's shards.
     async fn call_there(&self, node: NameTag, request: Request) -> Result<Reply, Outcome> {
+        if node == tag(self.0.cluster.own) {
+            return Ok(self.call_here(request).await);
+        }
         let Some(member) = self.0.clients.member(node) else { return Err(Outcome::Unreached) };
         self.call_member(member, request).await
     }
@@ -116,6 +123,16 @@ impl Gateway {
         }
         let answer = rt::timeout(FORWARD, clients.answer(call.number)).await;
         answer.flatten().ok_or(Outcome::Unknown)
+    }
+
+    /// One of the nodes that should not hold a group: the so-manieth.
+    fn anyone(&self, group: GroupId, nth: usize) -> Option<NameTag> {
+        let mut nodes: Vec<NameTag> =
+            self.0.clients.members().into_iter().map(MemberId::tag).collect();
+        nodes.push(tag(self.0.cluster.own));
+        let replicas = self.0.replicas(group);
+        nodes.retain(|node| !replicas.contains(node));
+        nodes.get(nth % nodes.len().max(1)).copied()
     }
 
     fn route(&self, group: GroupId, is_read: bool) -> (Instant, Route) {
@@ -246,6 +263,9 @@ impl Gateway {
             let tail = match step {
                 Step::Here => Some(self.tail(open.clone())),
                 Step::There(node) => self.tail_there(node, open.clone()),
+                Step::Anyone(nth) => {
+                    self.anyone(group, nth).and_then(|node| self.tail_there(node, open.clone()))
+                }
                 Step::Wait(micros) => {
                     rt::sleep(Duration::from_micros(micros)).await;
                     step = route.next(Outcome::Waited, micros_since(began));
@@ -287,6 +307,9 @@ impl Gateway {
 
     /// Follows a session at another node; `None` if it cannot be reached.
     fn tail_there(&self, node: NameTag, open: TailOpen) -> Option<Tail> {
+        if node == tag(self.0.cluster.own) {
+            return Some(self.tail(open));
+        }
         let hub = Rc::clone(&self.0);
         let member = hub.clients.member(node)?;
         let (id, queue) = hub.new_tail();
