@@ -36,8 +36,8 @@ pub enum Startup {
 }
 
 impl Startup {
-    /// Its name in the answers to probes.
-    pub(crate) fn name(self) -> &'static str {
+    /// Its name in the answers to probes and in the log.
+    pub fn name(self) -> &'static str {
         match self {
             Startup::Founding => "founding",
             Startup::Joining => "joining",

@@ -50,7 +50,7 @@ pub(crate) fn join(data_dir: &mut DataDir, config: &ServeConfig) -> Result<Membe
         %member,
         cluster = format!("{:016x}", founding.cluster),
         founder = founding.members.contains(&member),
-        startup = ?startup,
+        startup = startup.name(),
         "belongs to a cluster"
     );
     Ok(Membership { founding, member, made_at, started_at, startup })
