@@ -265,6 +265,11 @@ impl Standing {
         }
     }
 
+    /// Whether it was ever known to be all that operators said, and nobody says that there is more.
+    pub fn is_up_to_date(&self) -> bool {
+        lock(&self.wanted).complete && !self.is_behind()
+    }
+
     /// Notes that a word was said at this node.
     pub fn note_said(&self, seq: Seq) {
         self.said.fetch_max(seq.0, Ordering::Relaxed);

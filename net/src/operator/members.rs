@@ -92,7 +92,7 @@ pub(crate) async fn members(operator: &Operator, gateway: &Gateway) -> Value {
         "preferred": intent.preferred().iter().map(preferred).collect::<Vec<Value>>(),
         "groups_moving": moving,
         "groups_without_leader": rows.iter().filter(|row| row.is_none()).count(),
-        "settled": moving == 0,
+        "settled": moving == 0 && standing.is_up_to_date(),
     })
 }
 

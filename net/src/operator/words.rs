@@ -21,6 +21,9 @@ const HEARD_LOOK: Duration = Duration::from_millis(5);
 /// How often a word is looked at again because something was said meanwhile.
 const TRIES: u32 = 5;
 
+/// A node, and what is to be said of it.
+pub(crate) type Decided = (NodeName, Option<Word>);
+
 /// Has a node relieved, this one if none is named.
 ///
 /// # Errors
@@ -99,15 +102,8 @@ pub(crate) async fn add(
     gateway: &Gateway,
     text: &str,
 ) -> Result<Value, Refusal> {
-    let answer = |node: &NodeEntry, seq: Seq| json!({"node": node.name.as_str(), "said": "add", "seq": seq.0});
-    decided(gateway, |intent| {
-        let node = operator.newcomer(intent, text)?;
-        let write = intent.write(&operator.0.cluster.write);
-        let word = (!write.contains(&node.name)).then(|| Word::Add(node.clone()));
-        Ok((node, word))
-    })
-    .await
-    .map(|(node, seq)| answer(&node, seq))
+    let (node, seq) = decided(gateway, |intent| operator.newcomer(intent, text)).await?;
+    Ok(json!({"node": node.as_str(), "said": "add", "seq": seq.0}))
 }
 
 /// Has a node hold no data any more.
@@ -119,30 +115,32 @@ pub(crate) async fn remove(
     gateway: &Gateway,
     name: &str,
 ) -> Result<Value, Refusal> {
-    let cluster = &operator.0.cluster;
-    decided(gateway, |intent| {
-        let write = intent.write(&cluster.write);
-        let short = name.split_once('@').map_or(name, |(short, _)| short);
-        let called = |wanted: &str| NodeName::new(wanted).filter(|node| write.contains(node));
-        if let Some(node) = called(name).or_else(|| called(short)) {
-            if write.len() <= usize::try_from(cluster.factor).expect("a number of 32 bits") {
-                let (left, factor) = (write.len() - 1, cluster.factor);
-                let text = format!("{left} nodes would be left to hold {factor} copies");
-                return Err(Refusal { message: text.into(), ..Code::TooFewMembers.into() });
-            }
-            return Ok((node.clone(), Some(Word::Remove(node))));
-        }
-        let gone = |wanted: &str| NodeName::new(wanted).filter(|node| intent.is_removed(node));
-        let node = gone(name).or_else(|| gone(short)).ok_or(Code::InvalidWriteNode)?;
-        Ok((node, None))
-    })
-    .await
-    .map(|(node, seq)| json!({"node": node.as_str(), "said": "remove", "seq": seq.0}))
+    let (node, seq) = decided(gateway, |intent| operator.leaver(intent, name)).await?;
+    Ok(json!({"node": node.as_str(), "said": "remove", "seq": seq.0}))
 }
 
 impl Operator {
-    /// The node that operators mean to add.
-    fn newcomer(&self, intent: &Intent, text: &str) -> Result<NodeEntry, Refusal> {
+    /// The node that operators mean to remove, and the word that does it; none if it is removed.
+    pub(crate) fn leaver(&self, intent: &Intent, name: &str) -> Result<Decided, Refusal> {
+        let cluster = &self.0.cluster;
+        let write = intent.write(&cluster.write);
+        let short = name.split_once('@').map_or(name, |(short, _)| short);
+        let called = |wanted: &str| NodeName::new(wanted).filter(|node| write.contains(node));
+        let Some(node) = called(name).or_else(|| called(short)) else {
+            let gone = |wanted: &str| NodeName::new(wanted).filter(|node| intent.is_removed(node));
+            let node = gone(name).or_else(|| gone(short)).ok_or(Code::InvalidWriteNode)?;
+            return Ok((node, None));
+        };
+        if write.len() <= usize::try_from(cluster.factor).expect("a number of 32 bits") {
+            let (left, factor) = (write.len() - 1, cluster.factor);
+            let text = format!("{left} nodes would be left to hold {factor} copies");
+            return Err(Refusal { message: text.into(), ..Code::TooFewMembers.into() });
+        }
+        Ok((node.clone(), Some(Word::Remove(node))))
+    }
+
+    /// The node that operators mean to add, and the word that does it; none if it holds data.
+    pub(crate) fn newcomer(&self, intent: &Intent, text: &str) -> Result<Decided, Refusal> {
         let cluster = &self.0.cluster;
         if cluster.is_alone() {
             return Err(Code::ClusterAlone.into());
@@ -171,24 +169,25 @@ impl Operator {
         if NODES_MAX < names.len() {
             return Err(invalid(format!("At most {NODES_MAX} nodes form a cluster")));
         }
-        Ok(node)
+        let holds = intent.write(&cluster.write).contains(&node.name);
+        Ok((node.name.clone(), (!holds).then_some(Word::Add(node))))
     }
 }
 
 /// Says what follows from what operators want, if nothing else was said meanwhile; else looks again.
 /// Nothing is said where nothing is to be.
-async fn decided<T>(
+async fn decided(
     gateway: &Gateway,
-    decide: impl Fn(&Intent) -> Result<(T, Option<Word>), Refusal>,
-) -> Result<(T, Seq), Refusal> {
+    decide: impl Fn(&Intent) -> Result<Decided, Refusal>,
+) -> Result<(NodeName, Seq), Refusal> {
     let stopper = gateway.stopper();
     let mut left = TRIES;
     loop {
         let intent = stopper.standing().intent();
-        let (about, word) = decide(&intent)?;
-        let Some(word) = word else { return Ok((about, intent.seq())) };
+        let (node, word) = decide(&intent)?;
+        let Some(word) = word else { return Ok((node, intent.seq())) };
         match say(gateway, word, Some(intent.seq())).await {
-            Ok(seq) => return Ok((about, seq)),
+            Ok(seq) => return Ok((node, seq)),
             Err(refusal) if refusal.code == Code::ExpectedSeqConflict && 0 < left => {
                 left -= 1;
                 await_heard(gateway, intent.seq().next()).await;

@@ -2,13 +2,17 @@
 
 use model::api::GroupRow;
 use model::cluster::{MemberId, NameTag, NodeName, replicas};
-use model::ids::GroupId;
+use model::config::{ClusterConfig, Secret};
+use model::error::Code;
+use model::ids::{GroupId, Seq};
+use model::intent::{Intent, Word};
 use serde_json::{Value, json};
 use shard::effect::Gauges;
 use uring::ShardStanding;
 
 use crate::http::api::detail;
-use crate::operator::{Startup, shares};
+use crate::operator::{Operator, OperatorConfig, Startup, shares};
+use crate::tests::peer::cluster;
 
 fn tag(name: &str) -> NameTag {
     NodeName::new(name).unwrap().tag()
@@ -90,4 +94,102 @@ fn a_node_that_is_not_ready_says_why() {
     let told = modes.map(|mode| detail(&[], false, 1, Some(mode))["startup_mode"].clone());
     assert_eq!(told, ["founding", "joining", "restart"]);
     assert_eq!(detail(&[], false, 1, None)["startup_mode"], Value::Null);
+}
+
+fn operator(cluster: ClusterConfig) -> Operator {
+    Operator::new(OperatorConfig {
+        cluster,
+        groups: 16,
+        data_dir: "/nowhere".into(),
+        token: Secret::new(*b"a token"),
+        startup: Startup::Restart,
+        links: None,
+        keeper: None,
+    })
+}
+
+/// What holds after these words, each a node that is added or removed.
+fn intent(words: &[(&str, Value)]) -> Intent {
+    let mut intent = Intent::default();
+    for ((kind, payload), seq) in words.iter().zip(1..) {
+        let event = json!({"type": kind, "payload": payload}).to_string();
+        intent.take(Seq(seq), event.as_bytes());
+    }
+    intent
+}
+
+fn place(node: &str, port: u16) -> Value {
+    json!({"node": node, "host": "127.0.0.1", "port": port})
+}
+
+#[test]
+fn newcomers_are_looked_at() {
+    // Nodes a, b and c at ports 1, 2 and 3; the last is a router.
+    let operator = operator(cluster("a", &[1, 2, 3], 2));
+    let nothing = intent(&[]);
+    let added = intent(&[("add", place("d", 4))]);
+    let removed = intent(&[("add", place("d", 4)), ("remove", json!({"node": "d"}))]);
+    let cases = [
+        (&nothing, "d@127.0.0.1:4", Ok(Some(4))),
+        (&nothing, "d@127.0.0.1", Ok(Some(4100))),
+        (&nothing, "c", Ok(Some(3))),
+        (&nothing, "c@127.0.0.1:3", Ok(Some(3))),
+        (&nothing, "a", Ok(None)),
+        (&nothing, "d", Err(Code::InvalidMember)),
+        (&nothing, "", Err(Code::InvalidMember)),
+        (&nothing, "d@127.0.0.1:0", Err(Code::InvalidMember)),
+        (&nothing, "a@127.0.0.1:9", Err(Code::MemberExists)),
+        (&nothing, "c@127.0.0.2:3", Err(Code::MemberExists)),
+        (&added, "d@127.0.0.1:4", Ok(None)),
+        (&added, "d", Ok(None)),
+        (&added, "d@127.0.0.1:5", Err(Code::MemberExists)),
+        (&removed, "d", Ok(Some(4))),
+        (&removed, "d@127.0.0.1:5", Ok(Some(5))),
+    ];
+    for (intent, text, expected) in cases {
+        let found = operator.newcomer(intent, text).map_err(|refusal| refusal.code);
+        let port = found.map(|(_, word)| match word {
+            Some(Word::Add(node)) => Some(node.port),
+            Some(word) => panic!("{word:?}"),
+            None => None,
+        });
+        assert_eq!(port, expected, "{text:?} after {}", intent.seq());
+    }
+}
+
+#[test]
+fn a_cluster_has_so_many_nodes_and_more_than_one() {
+    let refused = |operator: &Operator, intent: &Intent| {
+        operator.newcomer(intent, "d@127.0.0.1").map_err(|refusal| refusal.code).err()
+    };
+    let many = |count: u16| -> Vec<(&str, Value)> {
+        (0..count).map(|n| ("add", place(&format!("n{n}"), 9))).collect()
+    };
+    let three = operator(cluster("a", &[1, 2, 3], 2));
+    assert_eq!(refused(&three, &intent(&many(60))), None, "the sixty-fourth");
+    assert_eq!(refused(&three, &intent(&many(61))), Some(Code::InvalidMember));
+    let alone = operator(ClusterConfig::alone(NodeName::new("a").unwrap()));
+    assert_eq!(refused(&alone, &intent(&[])), Some(Code::ClusterAlone));
+}
+
+#[test]
+fn enough_nodes_stay() {
+    let operator = operator(ClusterConfig { factor: 2, ..cluster("a", &[1, 2, 3], 3) });
+    let removed = |names: &[&str]| {
+        let words: Vec<(&str, Value)> =
+            names.iter().map(|name| ("remove", json!({"node": name}))).collect();
+        intent(&words)
+    };
+    let cases = [
+        (removed(&[]), "c", Ok(true)),
+        (removed(&[]), "c@127.0.0.1", Ok(true)),
+        (removed(&[]), "d", Err(Code::InvalidWriteNode)),
+        (removed(&[]), "", Err(Code::InvalidWriteNode)),
+        (removed(&["c"]), "c", Ok(false)),
+        (removed(&["c"]), "b", Err(Code::TooFewMembers)),
+    ];
+    for (intent, name, expected) in cases {
+        let found = operator.leaver(&intent, name).map_err(|refusal| refusal.code);
+        assert_eq!(found.map(|(_, word)| word.is_some()), expected, "{name:?}");
+    }
 }

@@ -241,7 +241,11 @@ fn a_node_is_behind_what_others_know() {
     standing.note_said(Seq(2));
     assert!(standing.is_behind());
     set(&standing, &said(&[("drain", "b"), ("drain", "c")]), false);
-    assert!(!standing.is_behind());
+    assert!(!standing.is_behind() && !standing.is_up_to_date(), "there may be more");
+    set(&standing, &said(&[("drain", "b"), ("drain", "c")]), true);
+    assert!(standing.is_up_to_date());
+    standing.note_said(Seq(3));
+    assert!(!standing.is_up_to_date());
 }
 
 #[test]

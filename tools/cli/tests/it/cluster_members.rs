@@ -209,3 +209,21 @@ fn routers_that_were_found_have_names() {
         members.as_array().is_some_and(|all| all.iter().any(router))
     });
 }
+
+#[test]
+fn a_node_alone_has_nobody_to_move_anything_to() {
+    let server = Server::start();
+    refuses(&server, &["ops", "members", "add", "d@127.0.0.1"], "cluster_alone");
+    refuses(&server, &["ops", "members", "remove", "starcite"], "too_few_members");
+    insists(&server, &["ops", "transfer", "3", "starcite"], "group 3 led by starcite");
+    insists(&server, &["ops", "members", "wait", "60000"], "settled=true");
+    let list = run(&server, &["ops", "members"]).1;
+    let lines: Vec<&str> = list.lines().collect();
+    let [node, wish, settled] = lines[..] else { panic!("three lines: {list}") };
+    let begins = "node=starcite address=- status=ready data=true groups=256 leads=256 ";
+    assert!(node.starts_with(begins), "{list}");
+    assert_eq!(wish, "group=3 preferred=starcite leader=starcite");
+    assert_eq!(settled, "settled=true groups_moving=0 groups_without_leader=0");
+    let (status, text) = run(&server, &["ops", "transfer", "3"]);
+    assert!(status != 0 && text.contains("NODE"), "{text}");
+}
