@@ -3,7 +3,7 @@
 //!
 //! What it does is told in other files: `requests` (what clients ask), `commit` (entries to the log,
 //! committed ones to the sessions), `neighbours` (other nodes' signs of life, ticks, leadership),
-//! `members` (who belongs to a group), `export` and `import` (snapshots), `storage` (the log's turn, and
+//! `wishes` (what operators want), `members` (who belongs to a group), `export` and `import` (snapshots), `storage` (the log's turn, and
 //! what the disk has done).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +30,7 @@ use crate::reads::{Purpose, Reads};
 use crate::sabotage::Sabotage;
 use crate::tails::Tails;
 use crate::wal::{LogIdentity, Wal};
+use crate::wishes::Wishes;
 
 /// Snapshots one life of a shard can send for each batch of its log: more than it can make.
 const EXPORT_NUMBER_BITS: u32 = 20;
@@ -82,6 +83,7 @@ pub struct Shard {
     pub(crate) pages: Pages,
     pub(crate) lists: Lists,
     pub(crate) neighbours: Neighbours,
+    pub(crate) wishes: Wishes,
     pub(crate) exports: Exports,
     /// The snapshot that is being taken over.
     pub(crate) import: Option<Import>,
@@ -149,6 +151,7 @@ impl Shard {
         };
         Shard {
             next_context: options.life,
+            wishes: Wishes::of(&options.cluster),
             options,
             awake: (0..groups.len()).collect(),
             groups,
@@ -199,7 +202,7 @@ impl Shard {
             Input::Disk(completion) => self.completed(completion, now),
             Input::Peer { from, message } => self.peer(from, message, now),
             Input::Link { node, up } => self.link(node, up, now),
-            Input::Intent { seq, draining } => self.intent(seq, draining),
+            Input::Intent(wishes) => self.intent(wishes),
             Input::Tick => self.tick(now),
         }
     }
@@ -286,7 +289,7 @@ impl Shard {
     /// Whether a group is led here that another node could lead.
     fn could_be_given(&self, group: &Group) -> bool {
         let own = self.options.cluster.own;
-        let could = |id: &&NodeId| **id != own && self.neighbours.takes(**id, group.id);
+        let could = |id: &&NodeId| **id != own && self.takes(**id, group.id);
         group.node.status().role == Role::Leader
             && group.node.membership().voters.iter().any(|id| could(&id))
     }

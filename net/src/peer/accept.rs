@@ -124,7 +124,7 @@ async fn meet(
 
 impl Core {
     fn judge(&self, lane: Lane, other: &Identity) -> Result<(), Refusal> {
-        let (own, known) = (&self.common.papers.own, self.common.cluster.knows(&other.name));
+        let (own, known) = (&self.common.papers.own, self.common.book.knows(&other.name));
         match lane {
             Lane::Founding if other.groups != own.groups => Err(Refusal::Groups),
             Lane::Founding => judge_name(own, other, None, known),

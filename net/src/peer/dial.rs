@@ -158,7 +158,7 @@ async fn meet(
     let mut session = dialer.welcomed(&welcome)?;
     let (own, other) = (&core.common.papers.own, &session.other);
     let life = core.common.standing.life(&other.name);
-    let known = core.common.cluster.knows(&other.name);
+    let known = core.common.book.knows(&other.name);
     if let Err(refusal) = judge(own, other, Some(name), known, life.as_ref()) {
         let told = refusal.encode();
         let write = |out: &mut Vec<u8>| out.extend_from_slice(&told);

@@ -52,7 +52,6 @@ pub struct Links(Arc<Common>);
 /// What all cores share.
 #[derive(Debug)]
 pub(crate) struct Common {
-    pub(crate) cluster: ClusterConfig,
     pub(crate) founding: Founding,
     pub(crate) papers: Papers,
     pub(crate) book: Arc<Book>,
@@ -77,7 +76,12 @@ impl Links {
         let papers = Papers { key: Key::new(secret), own, versions: VERSIONS };
         let book = Book::start(&cluster);
         let (standing, told) = (Standing::default(), Told::default());
-        Some(Links(Arc::new(Common { cluster, founding, papers, book, standing, told, listen })))
+        Some(Links(Arc::new(Common { founding, papers, book, standing, told, listen })))
+    }
+
+    /// The other nodes that are known: configured, added by operators, or found.
+    pub(crate) fn names(&self) -> Vec<NodeName> {
+        self.0.book.names()
     }
 
     /// Listens on this core; connections wait until [`CoreLinks::start`]. Must be called on an
@@ -124,7 +128,14 @@ impl CoreLinks {
 /// Keeps a task per node and lane.
 async fn dial_all(core: Rc<Core>) {
     let dialed: Rc<RefCell<BTreeSet<(NodeName, Lane)>>> = Rc::default();
+    let (stopper, mut known) = (core.gateway.stopper(), None);
     loop {
+        // All cores share the book; one of them looks after it.
+        let revision = Some(stopper.standing().revision());
+        if core.gateway.core() == 0 && known != revision {
+            known = revision;
+            core.common.book.learn(stopper.standing().intent().places());
+        }
         for name in core.common.book.names() {
             for lane in DIALED {
                 let key = (name.clone(), lane);

@@ -74,6 +74,7 @@ impl Server {
             sync: SyncStrategy::Link,
             segment_bytes: SEGMENT_BYTES,
             cluster: Cluster::alone(NodeId(1 << 32)),
+            intent: Default::default(),
         };
         let (tell, told) = sync_channel(1);
         let tell = Mutex::new(Some(tell));

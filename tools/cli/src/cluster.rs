@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use model::cluster::MemberId;
 use model::config::ServeConfig;
-use net::{Links, Newcomer, PeerConfig};
+use model::intent::Intent;
+use net::{Links, Newcomer, PeerConfig, Startup};
 use shard::NodeId;
 use shard::cluster::{Cluster, Timing};
 use uring::{DataDir, Founding};
@@ -19,6 +20,7 @@ pub(crate) struct Membership {
     member: MemberId,
     made_at: u64,
     started_at: u64,
+    startup: Startup,
 }
 
 /// Finds out to which cluster the directory belongs; a new one joins the one that others know of, or
@@ -32,14 +34,15 @@ pub(crate) fn join(data_dir: &mut DataDir, config: &ServeConfig) -> Result<Membe
     let started_at = u64::try_from(now.as_micros()).expect("five hundred thousand years");
     let manifest = data_dir.manifest();
     let (member, made_at) = (manifest.member(), manifest.made_at);
-    let founding = match manifest.founding.clone() {
-        Some(founding) => founding,
+    let (founding, startup) = match manifest.founding.clone() {
+        Some(founding) => (founding, Startup::Restart),
         None => {
             let (cluster, groups) = (config.cluster.clone(), config.groups);
             let newcomer = Newcomer { cluster, groups, member, made_at, started_at };
             let founding = net::meet(&newcomer).map_err(Failure::failed)?;
             data_dir.join(founding.clone())?;
-            founding
+            let began = founding.members.contains(&member);
+            (founding, if began { Startup::Founding } else { Startup::Joining })
         }
     };
     tracing::info!(
@@ -47,20 +50,25 @@ pub(crate) fn join(data_dir: &mut DataDir, config: &ServeConfig) -> Result<Membe
         %member,
         cluster = format!("{:016x}", founding.cluster),
         founder = founding.members.contains(&member),
-        router = config.cluster.is_router(),
+        startup = startup.name(),
         "belongs to a cluster"
     );
-    Ok(Membership { founding, member, made_at, started_at })
+    Ok(Membership { founding, member, made_at, started_at, startup })
 }
 
 impl Membership {
-    /// What shards are told.
-    pub(crate) fn for_shards(&self, config: &ServeConfig) -> Cluster {
+    /// How the process began.
+    pub(crate) fn startup(&self) -> Startup {
+        self.startup
+    }
+
+    /// What shards are told, where operators want what they did when the node ran last.
+    pub(crate) fn for_shards(&self, config: &ServeConfig, intent: &Intent) -> Cluster {
         Cluster {
             own: NodeId(self.member.0),
             founders: self.founding.members.iter().map(|member| NodeId(member.0)).collect(),
             founding_factor: self.founding.factor,
-            write: config.cluster.write_tags(),
+            write: intent.write_tags(&config.cluster.write),
             factor: config.cluster.factor,
             timing: Timing::default(),
         }

@@ -25,16 +25,16 @@ impl Peers for Outbox {
 }
 
 #[derive(Debug)]
-struct Machine {
-    shard: Option<Shard>,
+pub(super) struct Machine {
+    pub(super) shard: Option<Shard>,
     disk: FakeDisk,
-    clients: FakeClients,
+    pub(super) clients: FakeClients,
     options: Options,
 }
 
 #[derive(Debug)]
-struct Net {
-    nodes: BTreeMap<NodeId, Machine>,
+pub(super) struct Net {
+    pub(super) nodes: BTreeMap<NodeId, Machine>,
     wire: VecDeque<(NodeId, NodeId, PeerMessage)>,
     /// Nodes nobody hears and who hear nobody.
     cut: BTreeSet<NodeId>,
@@ -45,15 +45,15 @@ struct Net {
     next: u64,
 }
 
-fn node(name: u32, life: u32) -> NodeId {
+pub(super) fn node(name: u32, life: u32) -> NodeId {
     NodeId(MemberId::new(NameTag(name), life).0)
 }
 
-fn founders() -> Vec<NodeId> {
+pub(super) fn founders() -> Vec<NodeId> {
     (1..=3).map(|name| node(name, 1)).collect()
 }
 
-fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
+pub(super) fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
     Options {
         placement: Placement::new(groups, 1),
         shard: ShardId(0),
@@ -74,7 +74,7 @@ fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
 }
 
 impl Net {
-    fn new(groups: u32, hot_bytes_max: u64) -> Net {
+    pub(super) fn new(groups: u32, hot_bytes_max: u64) -> Net {
         let now = Now { monotonic: 1_000_000, wall: Micros(1_700_000_000_000_000) };
         let nodes = BTreeMap::new();
         let (wire, held) = (VecDeque::new(), Vec::new());
@@ -86,7 +86,7 @@ impl Net {
         net
     }
 
-    fn add(&mut self, options: Options, disk: FakeDisk) {
+    pub(super) fn add(&mut self, options: Options, disk: FakeDisk) {
         let own = options.cluster.own;
         let shard = open(options.clone(), &disk).expect("an explicable disk");
         let machine =
@@ -99,11 +99,11 @@ impl Net {
         }
     }
 
-    fn alive(&self) -> impl Iterator<Item = NodeId> {
+    pub(super) fn alive(&self) -> impl Iterator<Item = NodeId> {
         self.nodes.iter().filter(|(_, machine)| machine.shard.is_some()).map(|(node, _)| *node)
     }
 
-    fn kill(&mut self, node: NodeId) {
+    pub(super) fn kill(&mut self, node: NodeId) {
         let machine = self.nodes.get_mut(&node).unwrap();
         machine.shard = None;
         machine.disk.crash();
@@ -113,13 +113,13 @@ impl Net {
         }
     }
 
-    fn restart(&mut self, node: NodeId) {
+    pub(super) fn restart(&mut self, node: NodeId) {
         let Machine { disk, mut options, .. } = self.nodes.remove(&node).unwrap();
         options.life += 1 << 32;
         self.add(options, disk);
     }
 
-    fn give(&mut self, node: NodeId, input: Input) {
+    pub(super) fn give(&mut self, node: NodeId, input: Input) {
         let now = self.now;
         if let Some(shard) = &mut self.nodes.get_mut(&node).unwrap().shard {
             shard.step(input, now);
@@ -127,7 +127,7 @@ impl Net {
     }
 
     /// Turns and deliveries until nothing moves.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 200_000, "a cluster comes to rest");
             let mut quiet = true;
@@ -163,7 +163,7 @@ impl Net {
         }
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub(super) fn pass(&mut self, millis: u64) {
         for _ in 0..millis / 10 {
             self.now.monotonic += 10_000;
             self.now.wall.0 += 10_000;
@@ -174,7 +174,7 @@ impl Net {
         }
     }
 
-    fn ask(&mut self, at: NodeId, request: Request) -> Option<Reply> {
+    pub(super) fn ask(&mut self, at: NodeId, request: Request) -> Option<Reply> {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.give(at, Input::Request { ticket, request });
@@ -183,12 +183,20 @@ impl Net {
     }
 
     /// Asks any node, and goes where it says.
-    fn call(&mut self, request: &Request) -> Reply {
+    pub(super) fn call(&mut self, request: &Request) -> Reply {
         let mut at = self.alive().find(|node| !self.cut.contains(node)).unwrap();
         for _ in 0..400 {
             match self.ask(at, request.clone()) {
                 Some(Reply::NotLeader { leader: Some(leader) }) if NodeId(leader.0) != at => {
                     at = NodeId(leader.0);
+                }
+                Some(Reply::NotLeader { leader: None }) => {
+                    // It may hold nothing: another is asked.
+                    self.pass(10);
+                    let next = self.alive().find(|node| at < *node && !self.cut.contains(node));
+                    at = next
+                        .or_else(|| self.alive().find(|node| !self.cut.contains(node)))
+                        .unwrap();
                 }
                 Some(Reply::NotLeader { .. }) | None => self.pass(10),
                 Some(reply) => return reply,
@@ -201,14 +209,14 @@ impl Net {
         panic!("nobody answers {request:?}")
     }
 
-    fn append(&mut self, name: &str, text: &str) -> Appended {
+    pub(super) fn append(&mut self, name: &str, text: &str) -> Appended {
         match self.call(&Request::Append(append(name, None, text))) {
             Reply::Appended(appended) => appended,
             other => panic!("{other:?}"),
         }
     }
 
-    fn leaders(&self) -> BTreeMap<u32, NodeId> {
+    pub(super) fn leaders(&self) -> BTreeMap<u32, NodeId> {
         let mut leaders = BTreeMap::new();
         for own in self.alive().filter(|node| !self.cut.contains(node)) {
             for (group, status) in self.nodes[&own].shard.as_ref().unwrap().statuses() {
@@ -221,7 +229,7 @@ impl Net {
     }
 
     /// What a tail from the start delivers at a node.
-    fn events(&mut self, at: NodeId, name: &str) -> Vec<String> {
+    pub(super) fn events(&mut self, at: NodeId, name: &str) -> Vec<String> {
         let tail = TailId(self.next);
         self.next += 1;
         self.give(
@@ -251,7 +259,7 @@ impl Net {
         texts
     }
 
-    fn gauges(&self, at: NodeId) -> crate::effect::Gauges {
+    pub(super) fn gauges(&self, at: NodeId) -> crate::effect::Gauges {
         self.nodes[&at].shard.as_ref().unwrap().gauges()
     }
 }

@@ -76,6 +76,7 @@ impl Node {
             sync: SyncStrategy::Link,
             segment_bytes: 1024 * 1024,
             cluster: of_shards(&config, &founding),
+            intent: Default::default(),
         };
         let shard = open(&settings, &config, &founding);
         let (cluster, begun) = (config.clone(), founding.clone());
