@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use crate::limits::{CONNECTIONS_DEFAULT, EVENT_STORE_BYTES_DEFAULT, GROUPS_DEFAULT, GROUPS_MAX};
 
-pub use cluster::{ClusterConfig, Discovery, Host, NodeEntry, Secret};
+pub use cluster::{ClusterConfig, Discovery, Host, NODES_MAX, NodeEntry, Secret};
 pub use tls::TlsFiles;
 pub use variables::*;
 

@@ -202,6 +202,10 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUPS_DEFAULT: u32 = 256;
 /// Most Raft groups in one cluster.
 pub const GROUPS_MAX: u32 = 65_536;
+/// Groups that one answer speaks of: with a few members each it stays far below a frame.
+pub const GROUPS_PAGE_MAX: u32 = 1_024;
+/// Members that one group can have while it changes: all nodes before and after, and learners.
+pub const GROUP_MEMBERS_MAX: usize = 192;
 /// Least memory for events of one shard, however little the configuration gives the node: less would
 /// refuse every append.
 pub const EVENT_STORE_BYTES_PER_SHARD_MIN: u64 = 1024 * 1024;

@@ -2,11 +2,11 @@
 //! crosses it, so the same shard runs under io_uring and under a simulator.
 
 use model::api::{Reply, Request, TailMessage, TailOpen};
-use model::cluster::NameTag;
 use raft::NodeId;
 
 use crate::aligned::AlignedBuffer;
 use crate::peer::PeerMessage;
+use crate::wishes::Wishes;
 
 /// Names one request until its reply. Chosen by the driver, unique among those outstanding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,12 +95,7 @@ pub enum Input {
         up: bool,
     },
     /// What operators want of the cluster has changed.
-    Intent {
-        /// How much of what they said this node knows.
-        seq: u64,
-        /// The nodes that are to be relieved of what can be done elsewhere.
-        draining: Vec<NameTag>,
-    },
+    Intent(Wishes),
     /// Time has passed; sent every few milliseconds while anything is under way, less often when idle.
     Tick,
 }

@@ -40,6 +40,8 @@ pub(crate) struct Group {
     pub(crate) awake: bool,
     /// When the node was seen to lead no longer, while requests wait.
     pub(crate) deposed_at: Option<u64>,
+    /// Whether the node was a member when that was last looked at.
+    pub(crate) was_hosted: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl Group {
             kept_bytes: 0,
             awake: true,
             deposed_at: None,
+            was_hosted: false,
         }
     }
 
@@ -197,6 +200,11 @@ impl Group {
     /// Whether anybody waits for a read.
     pub(crate) fn has_reads(&self) -> bool {
         !self.rounds.is_empty() || self.gathers()
+    }
+
+    /// Gives up on all reads whose rounds are under way.
+    pub(crate) fn give_up_reads(&mut self) -> Vec<Read> {
+        self.rounds.drain(..).flat_map(|round| round.reads).collect()
     }
 
     /// Notes that an entry is applied.

@@ -48,6 +48,7 @@ mod storage;
 mod stream;
 mod tails;
 pub mod wal;
+pub mod wishes;
 
 pub use raft::NodeId;
 #[cfg(feature = "sabotage")]

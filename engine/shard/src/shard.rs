@@ -3,7 +3,7 @@
 //!
 //! What it does is told in other files: `requests` (what clients ask), `commit` (entries to the log,
 //! committed ones to the sessions), `neighbours` (other nodes' signs of life, ticks, leadership),
-//! `members` (who belongs to a group), `export` and `import` (snapshots), `storage` (the log's turn, and
+//! `wishes` (what operators want), `members` (who belongs to a group), `export` and `import` (snapshots), `storage` (the log's turn, and
 //! what the disk has done).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +30,7 @@ use crate::reads::{Purpose, Reads};
 use crate::sabotage::Sabotage;
 use crate::tails::Tails;
 use crate::wal::{LogIdentity, Wal};
+use crate::wishes::Wishes;
 
 /// Snapshots one life of a shard can send for each batch of its log: more than it can make.
 const EXPORT_NUMBER_BITS: u32 = 20;
@@ -43,6 +44,9 @@ pub struct Options {
     pub shard: ShardId,
     /// Names the log among all logs.
     pub log_id: u64,
+    /// A number that no other life of this node has, but for luck: messages to an earlier one may still
+    /// be under way.
+    pub life: u64,
     /// Bytes of events the shard may hold in memory before it refuses appends.
     pub hot_bytes_max: u64,
     /// Bytes of one log segment; `SEGMENT_BYTES` but in tests.
@@ -79,6 +83,7 @@ pub struct Shard {
     pub(crate) pages: Pages,
     pub(crate) lists: Lists,
     pub(crate) neighbours: Neighbours,
+    pub(crate) wishes: Wishes,
     pub(crate) exports: Exports,
     /// The snapshot that is being taken over.
     pub(crate) import: Option<Import>,
@@ -119,8 +124,6 @@ pub struct Shard {
     pub(crate) facts: Facts,
     /// Groups that cannot commit or are behind, as of the last look.
     pub(crate) not_ready: usize,
-    /// Whether the log says that groups are in doubt about their end.
-    pub(crate) doubtful: bool,
 }
 
 /// What waits for a batch: a receipt for the group's node, and what it may then say.
@@ -147,6 +150,8 @@ impl Shard {
             _ => newest,
         };
         Shard {
+            next_context: options.life,
+            wishes: Wishes::of(&options.cluster),
             options,
             awake: (0..groups.len()).collect(),
             groups,
@@ -167,7 +172,6 @@ impl Shard {
             sends: Vec::new(),
             ops: Vec::new(),
             gathering: Vec::new(),
-            next_context: 1,
             pending_requests: 0,
             pending_bytes: 0,
             log_active_at: 0,
@@ -182,7 +186,6 @@ impl Shard {
             scratch: AlignedVec::new(),
             facts: Facts::default(),
             not_ready,
-            doubtful: false,
         }
     }
 
@@ -199,7 +202,7 @@ impl Shard {
             Input::Disk(completion) => self.completed(completion, now),
             Input::Peer { from, message } => self.peer(from, message, now),
             Input::Link { node, up } => self.link(node, up, now),
-            Input::Intent { seq, draining } => self.intent(seq, draining),
+            Input::Intent(wishes) => self.intent(wishes),
             Input::Tick => self.tick(now),
         }
     }
@@ -207,7 +210,7 @@ impl Shard {
     /// Acts once for all causes of a turn. A second call in a row has nothing to add but the next
     /// slice of background work.
     pub fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.ask_rounds(now);
+        self.ask_rounds();
         self.drain_groups(now);
         let groups = &self.groups;
         let placement = self.options.placement;
@@ -286,7 +289,7 @@ impl Shard {
     /// Whether a group is led here that another node could lead.
     fn could_be_given(&self, group: &Group) -> bool {
         let own = self.options.cluster.own;
-        let could = |id: &&NodeId| **id != own && self.neighbours.takes(**id, group.id);
+        let could = |id: &&NodeId| **id != own && self.takes(**id, group.id);
         group.node.status().role == Role::Leader
             && group.node.membership().voters.iter().any(|id| could(&id))
     }

@@ -8,7 +8,6 @@ use crate::flush::{Progress, covered};
 use crate::group::Group;
 use crate::reads::Purpose;
 use crate::shard::Shard;
-use crate::wal::RecordKind;
 
 /// Monotonic microseconds without a write after which the newest batch is proven durable by a mark.
 const MARK_AFTER_MICROS: u64 = 100_000;
@@ -82,21 +81,6 @@ impl Shard {
                     self.changed_since_flush = true;
                 }
             }
-        }
-    }
-
-    /// The end of the log was torn. Written down, so that a start that comes before the groups have asked
-    /// others does not take the shorter log for all there was.
-    pub(crate) fn begin_doubt(&mut self) {
-        self.doubtful = true;
-        self.wal.accept(self.groups[0].id, RecordKind::Doubt { begins: true });
-    }
-
-    /// Writes down that no group is in doubt any more.
-    pub(crate) fn look_at_doubt(&mut self) {
-        if self.doubtful && !self.groups.iter().any(|group| group.node.is_doubtful()) {
-            self.doubtful = false;
-            self.wal.accept(self.groups[0].id, RecordKind::Doubt { begins: false });
         }
     }
 

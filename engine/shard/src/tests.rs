@@ -1,6 +1,7 @@
 mod aligned;
 mod cluster;
 mod opening;
+mod operators;
 mod readers;
 mod restart;
 mod route;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use model::api::{Reply, Request, TailEnd, TailMessage};
-use model::cluster::{MemberId, NameTag};
+use model::cluster::{MemberId, NameTag, replicas};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Placement, ShardId};
 use model::limits::CLIENT_TAILS_MAX;
@@ -50,6 +50,8 @@ pub(crate) struct Hub {
     /// Tails that this core serves for other nodes, by their own name of them.
     served: RefCell<BTreeMap<(MemberId, u64), Served>>,
     next_tail: Cell<u64>,
+    /// The nodes that should hold data.
+    write: RefCell<Vec<NameTag>>,
     /// Who led a group when a node was last asked.
     leaders: RefCell<BTreeMap<GroupId, NameTag>>,
     pub(crate) stopper: Stopper,
@@ -115,6 +117,7 @@ impl Hub {
             remote_tails: RefCell::default(),
             served: RefCell::default(),
             next_tail: Cell::new(first_number()),
+            write: RefCell::new(homes.cluster.write.clone()),
             leaders: RefCell::default(),
             stopper,
             stop_waiters: Waiters::default(),
@@ -199,10 +202,16 @@ impl Hub {
         self.inboxes.iter().flatten().for_each(|inbox| inbox.link(member, up));
     }
 
+    /// The nodes that should hold a group, the one that should lead it first.
+    pub(crate) fn replicas(&self, group: GroupId) -> Vec<NameTag> {
+        replicas(group, &self.write.borrow(), self.cluster.factor)
+    }
+
     /// Tells the shards of this core what operators want.
     pub(crate) fn tell_wishes(&self) {
-        let (seq, relieved) = self.stopper.standing().wishes();
-        self.inboxes.iter().flatten().for_each(|inbox| inbox.wishes(seq, relieved.clone()));
+        let wishes = self.stopper.standing().wishes();
+        self.write.borrow_mut().clone_from(&wishes.write);
+        self.inboxes.iter().flatten().for_each(|inbox| inbox.wishes(wishes.clone()));
     }
 
     /// Wakes whoever waits for a stop. Called once one was asked for.

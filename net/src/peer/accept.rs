@@ -131,7 +131,8 @@ async fn meet(
     let guest = acceptor.introduced(&introduction).map_err(|failure| unknown(failure.into()))?;
     let named = |broken: Broken| (Some(guest.identity.clone()), broken);
     let verdict = core.judge(lane, &guest.identity).and_then(|()| {
-        if stream.may_be(&guest.identity.name) { Ok(()) } else { Err(Refusal::Certificate) }
+        let names = core.common.names_of(&guest.identity.name);
+        if stream.may_be(&names) { Ok(()) } else { Err(Refusal::Certificate) }
     });
     let (welcome, session) = acceptor.welcome(guest.clone(), verdict);
     outgoing.send(Kind::Welcome, &welcome).await.map_err(named)?;
@@ -141,7 +142,7 @@ async fn meet(
 
 impl Core {
     fn judge(&self, lane: Lane, other: &Identity) -> Result<(), Refusal> {
-        let (own, known) = (&self.common.papers.own, self.common.cluster.knows(&other.name));
+        let (own, known) = (&self.common.papers.own, self.common.book.knows(&other.name));
         match lane {
             Lane::Founding if other.groups != own.groups => Err(Refusal::Groups),
             Lane::Founding => judge_name(own, other, None, known),

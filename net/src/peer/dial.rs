@@ -114,7 +114,8 @@ async fn connect(
         return failed(Broken::Socket(error));
     }
     let until = Instant::now() + patience;
-    let securing = Stream::dialed(socket, core.common.credentials.as_ref(), name);
+    let names = core.common.names_of(name);
+    let securing = Stream::dialed(socket, core.common.credentials.as_ref(), names);
     let stream = match within(patience, securing).await.unwrap_or(Err(Broken::Silent)) {
         Ok(stream) => stream,
         Err(broken) => return failed(broken),
@@ -166,7 +167,7 @@ async fn meet(
     let mut session = dialer.welcomed(&welcome)?;
     let (own, other) = (&core.common.papers.own, &session.other);
     let life = core.common.standing.life(&other.name);
-    let known = core.common.cluster.knows(&other.name);
+    let known = core.common.book.knows(&other.name);
     if let Err(refusal) = judge(own, other, Some(name), known, life.as_ref()) {
         let told = refusal.encode();
         let write = |out: &mut Vec<u8>| out.extend_from_slice(&told);

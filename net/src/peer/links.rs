@@ -25,7 +25,7 @@ use super::keys::Key;
 use super::meters::PeerMeters;
 use super::queue::DIALED;
 use super::standing::Standing;
-use super::tls::Credentials;
+use super::tls::{Credentials, Names};
 use super::told::Told;
 
 /// Between two looks for nodes that have been found.
@@ -55,7 +55,6 @@ pub struct Links(Arc<Common>);
 /// What all cores share.
 #[derive(Debug)]
 pub(crate) struct Common {
-    pub(crate) cluster: ClusterConfig,
     pub(crate) founding: Founding,
     pub(crate) papers: Papers,
     pub(crate) book: Arc<Book>,
@@ -63,6 +62,13 @@ pub(crate) struct Common {
     pub(crate) told: Told,
     pub(crate) credentials: Option<Credentials>,
     listen: SocketAddr,
+}
+
+impl Common {
+    /// What the certificate of a node of this name may hold.
+    pub(crate) fn names_of(&self, name: &NodeName) -> Names {
+        Names::of(name, self.book.host_of(name))
+    }
 }
 
 impl Links {
@@ -82,7 +88,6 @@ impl Links {
         let book = Book::start(&cluster);
         let (standing, told) = (Standing::default(), Told::default());
         Some(Links(Arc::new(Common {
-            cluster,
             founding,
             papers,
             book,
@@ -91,6 +96,11 @@ impl Links {
             credentials,
             listen,
         })))
+    }
+
+    /// The other nodes that are known: configured, added by operators, or found.
+    pub(crate) fn names(&self) -> Vec<NodeName> {
+        self.0.book.names()
     }
 
     /// Listens on this core; connections wait until [`CoreLinks::start`]. Must be called on an
@@ -137,7 +147,14 @@ impl CoreLinks {
 /// Keeps a task per node and lane.
 async fn dial_all(core: Rc<Core>) {
     let dialed: Rc<RefCell<BTreeSet<(NodeName, Lane)>>> = Rc::default();
+    let (stopper, mut known) = (core.gateway.stopper(), None);
     loop {
+        // All cores share the book; one of them looks after it.
+        let revision = Some(stopper.standing().revision());
+        if core.gateway.core() == 0 && known != revision {
+            known = revision;
+            core.common.book.learn(stopper.standing().intent().places());
+        }
         for name in core.common.book.names() {
             for lane in DIALED {
                 let key = (name.clone(), lane);

@@ -23,7 +23,7 @@ use super::handshake::{
 };
 use super::keys::{Key, Nonce};
 use super::stream::Blocking;
-use super::tls::Credentials;
+use super::tls::{Credentials, Names};
 use super::told::Told;
 
 /// How long one conversation may take, and how long connecting.
@@ -182,7 +182,7 @@ impl Meeting<'_> {
     fn ask(&self, node: &NodeEntry, address: SocketAddr) -> Heard {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .map_err(|error| format!("{address}: {error}"))?;
-        let wire = Wire::new(stream, self.credentials, Some(&node.name));
+        let wire = Wire::new(stream, self.credentials, Some(self.names_of(&node.name)));
         let mut wire = wire.map_err(|broken| format!("{address}: {broken}"))?;
         let talk = || -> Result<(MemberId, State), String> {
             let papers = self.papers.clone();
@@ -246,7 +246,8 @@ impl Meeting<'_> {
         let guest = acceptor.introduced(&introduction).map_err(text)?;
         let name = guest.identity.name.clone();
         let verdict = self.judge(&guest.identity, None).and_then(|()| {
-            if wire.stream.may_be(&name) { Ok(()) } else { Err(Refusal::Certificate) }
+            let known = wire.stream.may_be(&self.names_of(&name));
+            if known { Ok(()) } else { Err(Refusal::Certificate) }
         });
         let (welcome, session) = acceptor.welcome(guest, verdict);
         wire.send(Kind::Welcome, &welcome)?;
@@ -279,6 +280,10 @@ impl Meeting<'_> {
         }
     }
 
+    fn names_of(&self, name: &NodeName) -> Names {
+        Names::of(name, self.cluster.host_of(name))
+    }
+
     fn over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
@@ -297,7 +302,7 @@ impl Wire {
     fn new(
         socket: TcpStream,
         credentials: Option<&Credentials>,
-        dialed: Option<&NodeName>,
+        dialed: Option<Names>,
     ) -> Result<Wire, Broken> {
         socket.set_nodelay(true).map_err(Broken::Socket)?;
         socket.set_write_timeout(Some(PATIENCE)).map_err(Broken::Socket)?;

@@ -9,12 +9,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncRead, AsyncWrite};
-use model::cluster::NodeName;
 use uring::rt::{self, TcpStream};
 
 use super::channel::Broken;
 use super::records::{Came, Records, text};
-use super::tls::Credentials;
+use super::tls::{Credentials, Names};
 
 /// How long the other end may take to read why the two do not agree: a socket that is closed with
 /// something unread takes back what it has sent.
@@ -36,7 +35,6 @@ pub(crate) enum Stream {
 pub(crate) struct TlsStream {
     socket: TcpStream,
     records: RefCell<Records>,
-    credentials: Credentials,
 }
 
 impl Stream {
@@ -47,10 +45,9 @@ impl Stream {
     pub(crate) async fn dialed(
         socket: TcpStream,
         credentials: Option<&Credentials>,
-        name: &NodeName,
+        names: Names,
     ) -> Result<Stream, Broken> {
-        let secured = credentials.map(|own| (own.clone(), own.dialing(name)));
-        Stream::agreed(socket, secured).await
+        Stream::agreed(socket, credentials.map(|own| own.dialing(names))).await
     }
 
     /// Speaks TLS to whoever has connected, if that is configured.
@@ -61,16 +58,12 @@ impl Stream {
         socket: TcpStream,
         credentials: Option<&Credentials>,
     ) -> Result<Stream, Broken> {
-        let secured = credentials.map(|own| (own.clone(), own.accepting()));
-        Stream::agreed(socket, secured).await
+        Stream::agreed(socket, credentials.map(Credentials::accepting)).await
     }
 
-    async fn agreed(
-        socket: TcpStream,
-        secured: Option<(Credentials, Records)>,
-    ) -> Result<Stream, Broken> {
-        let Some((credentials, records)) = secured else { return Ok(Stream::Plain(socket)) };
-        let stream = TlsStream { socket, records: RefCell::new(records), credentials };
+    async fn agreed(socket: TcpStream, records: Option<Records>) -> Result<Stream, Broken> {
+        let Some(records) = records else { return Ok(Stream::Plain(socket)) };
+        let stream = TlsStream { socket, records: RefCell::new(records) };
         match poll_fn(|cx| stream.poll_agree(cx)).await {
             Ok(()) => Ok(Stream::Tls(Box::new(stream))),
             Err(broken) => {
@@ -82,11 +75,11 @@ impl Stream {
         }
     }
 
-    /// Whether the other end may be the node of this name, as far as its certificate tells.
-    pub(crate) fn may_be(&self, name: &NodeName) -> bool {
+    /// Whether the other end may be the node of these names, as far as its certificate tells.
+    pub(crate) fn may_be(&self, names: &Names) -> bool {
         match self {
             Stream::Plain(_) => true,
-            Stream::Tls(tls) => tls.credentials.is_of(&tls.records.borrow(), name),
+            Stream::Tls(tls) => tls.records.borrow().is_named(names.each()),
         }
     }
 
@@ -237,7 +230,7 @@ impl Write for Sink<'_, '_> {
 #[derive(Debug)]
 pub(crate) struct Blocking {
     socket: net::TcpStream,
-    secured: Option<(Credentials, Box<Records>)>,
+    records: Option<Box<Records>>,
 }
 
 impl Blocking {
@@ -249,16 +242,16 @@ impl Blocking {
     pub(crate) fn new(
         socket: net::TcpStream,
         credentials: Option<&Credentials>,
-        dialed: Option<&NodeName>,
+        dialed: Option<Names>,
         deadline: Instant,
     ) -> Result<Blocking, Broken> {
         let records = |own: &Credentials| match dialed {
-            Some(name) => own.dialing(name),
+            Some(names) => own.dialing(names),
             None => own.accepting(),
         };
-        let secured = credentials.map(|own| (own.clone(), Box::new(records(own))));
-        let mut stream = Blocking { socket, secured };
-        while let Some((_, records)) = &stream.secured
+        let records = credentials.map(|own| Box::new(records(own)));
+        let mut stream = Blocking { socket, records };
+        while let Some(records) = &stream.records
             && (records.is_handshaking() || records.owes())
         {
             stream.wait_until(deadline)?;
@@ -288,17 +281,16 @@ impl Blocking {
     }
 
     fn agree(&mut self) -> Result<(), Broken> {
-        let (_, records) = self.secured.as_mut().expect("there is something to agree on");
+        let records = self.records.as_mut().expect("there is something to agree on");
         if records.owes() {
             return records.send(&mut self.socket).map_err(Broken::Socket);
         }
         digest(&mut self.socket, records)
     }
 
-    /// Whether the other end may be the node of this name, as far as its certificate tells.
-    pub(crate) fn may_be(&self, name: &NodeName) -> bool {
-        let secured = self.secured.as_ref();
-        secured.is_none_or(|(credentials, records)| credentials.is_of(records, name))
+    /// Whether the other end may be the node of these names, as far as its certificate tells.
+    pub(crate) fn may_be(&self, names: &Names) -> bool {
+        self.records.as_ref().is_none_or(|records| records.is_named(names.each()))
     }
 
     /// Reads what has come, at least one byte.
@@ -306,7 +298,7 @@ impl Blocking {
     /// # Errors
     /// Those of the socket and of TLS, and [`Broken::Silent`] when the time is over.
     pub(crate) fn read(&mut self, into: &mut [u8]) -> Result<usize, Broken> {
-        let Some((_, records)) = &mut self.secured else {
+        let Some(records) = &mut self.records else {
             return match self.socket.read(into) {
                 Ok(0) => Err(Broken::Closed),
                 Ok(bytes) => Ok(bytes),
@@ -328,7 +320,7 @@ impl Blocking {
     /// # Errors
     /// As for reading.
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        let Some((_, records)) = &mut self.secured else {
+        let Some(records) = &mut self.records else {
             return self.socket.write_all(bytes).map_err(Broken::Socket);
         };
         let mut rest = bytes;

@@ -63,10 +63,9 @@ impl Credentials {
         Ok(Some(Credentials(kept)))
     }
 
-    /// The end of a connection that a node of this name was dialed for.
-    pub(crate) fn dialing(&self, name: &NodeName) -> Records {
+    /// The end of a connection that a node of these names was dialed for.
+    pub(crate) fn dialing(&self, names: Names) -> Records {
         let current = self.current();
-        let names = names(&self.0.cluster, name);
         // It is neither sent nor compared: the verifier knows all names.
         let any = ServerName::try_from("node").expect("a name");
         let config = Arc::new(current.dialing(names));
@@ -79,11 +78,6 @@ impl Credentials {
         let config = Arc::clone(&self.current().accepting);
         let connection = ServerConnection::new(config).expect("the settings are of one piece");
         Records::new(connection.into())
-    }
-
-    /// Whether the other end's certificate is a node's of this name.
-    pub(crate) fn is_of(&self, records: &Records, name: &NodeName) -> bool {
-        records.is_named(&names(&self.0.cluster, name))
     }
 
     fn current(&self) -> Arc<Keyring> {
@@ -192,15 +186,14 @@ impl Keyring {
             .map_err(|error| format!("{}it holds no key: {error}", named(&files.key)))?;
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
-        check(&certificates, &authorities, algorithms, &names(cluster, &cluster.own)).map_err(
-            |error| {
-                let wrong = match &error {
-                    Error::InvalidCertificate(wrong) => of_certificate(wrong),
-                    other => format!("is not taken: {other}"),
-                };
-                format!("{}this node's certificate {wrong}", named(&files.certificate))
-            },
-        )?;
+        let own = Names::of(&cluster.own, cluster.host_of(&cluster.own));
+        check(&certificates, &authorities, algorithms, own.each()).map_err(|error| {
+            let wrong = match &error {
+                Error::InvalidCertificate(wrong) => of_certificate(wrong),
+                other => format!("is not taken: {other}"),
+            };
+            format!("{}this node's certificate {wrong}", named(&files.certificate))
+        })?;
         let mismatched = |error: Error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                 let certificate = files.certificate.display();
@@ -220,7 +213,7 @@ impl Keyring {
     }
 
     /// The settings for dialing a node with these names.
-    fn dialing(&self, names: Vec<ServerName<'static>>) -> ClientConfig {
+    fn dialing(&self, names: Names) -> ClientConfig {
         let algorithms = self.dialing.crypto_provider().signature_verification_algorithms;
         let verifier = Verifier { roots: Arc::clone(&self.roots), algorithms, names };
         let mut config = self.dialing.clone();
@@ -299,14 +292,25 @@ fn check(
     verifier.verify_client_cert(own, between, now).map(drop)
 }
 
-/// What a node's certificate may hold: its name, where that can be a host's, and the host of its entry.
-fn names(cluster: &ClusterConfig, name: &NodeName) -> Vec<ServerName<'static>> {
-    let host = cluster.host_of(name).and_then(|host| match host {
-        Host::Address(address) => Some(ServerName::IpAddress(address.into())),
-        Host::Name(name) => ServerName::try_from(String::from(name)).ok(),
-    });
-    let named = ServerName::try_from(name.as_str().to_owned()).ok();
-    named.into_iter().chain(host).collect()
+/// What a node's certificate may hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Names(Vec<ServerName<'static>>);
+
+impl Names {
+    /// A node's name, where that can be a host's, and where the node is.
+    pub(crate) fn of(name: &NodeName, host: Option<Host>) -> Names {
+        let host = host.and_then(|host| match host {
+            Host::Address(address) => Some(ServerName::IpAddress(address.into())),
+            Host::Name(name) => ServerName::try_from(String::from(name)).ok(),
+        });
+        let named = ServerName::try_from(name.as_str().to_owned()).ok();
+        Names(named.into_iter().chain(host).collect())
+    }
+
+    /// Each of them.
+    pub(crate) fn each(&self) -> &[ServerName<'static>] {
+        &self.0
+    }
 }
 
 /// Takes the other end for what it was dialed for, or not at all.
@@ -314,7 +318,7 @@ fn names(cluster: &ClusterConfig, name: &NodeName) -> Vec<ServerName<'static>> {
 struct Verifier {
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
-    names: Vec<ServerName<'static>>,
+    names: Names,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -335,7 +339,7 @@ impl ServerCertVerifier for Verifier {
             now,
             algorithms,
         )?;
-        holds_any(&certificate, &self.names)?;
+        holds_any(&certificate, self.names.each())?;
         Ok(ServerCertVerified::assertion())
     }
 

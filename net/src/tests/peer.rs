@@ -23,7 +23,7 @@ fn name(text: &str) -> NodeName {
 
 /// A node's configuration, of a cluster whose nodes listen at these ports of this machine and are
 /// called a, b, c and so on; the first `write` hold data.
-fn cluster(own: &str, ports: &[u16], write: usize) -> ClusterConfig {
+pub(super) fn cluster(own: &str, ports: &[u16], write: usize) -> ClusterConfig {
     let localhost = std::net::IpAddr::from([127, 0, 0, 1]);
     let nodes: Vec<NodeEntry> = (b'a'..)
         .zip(ports)

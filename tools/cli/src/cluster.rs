@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use model::cluster::MemberId;
 use model::config::ServeConfig;
 use model::error::Fatal;
-use net::{Credentials, Links, Newcomer, PeerConfig};
+use model::intent::Intent;
+use net::{Credentials, Links, Newcomer, PeerConfig, Startup};
 use shard::NodeId;
 use shard::cluster::{Cluster, Timing};
 use uring::{DataDir, Founding};
@@ -21,6 +22,7 @@ pub(crate) struct Membership {
     made_at: u64,
     started_at: u64,
     credentials: Option<Credentials>,
+    startup: Startup,
 }
 
 /// Finds out to which cluster the directory belongs; a new one joins the one that others know of, or
@@ -37,15 +39,16 @@ pub(crate) fn join(data_dir: &mut DataDir, config: &ServeConfig) -> Result<Membe
     let started_at = u64::try_from(now.as_micros()).expect("five hundred thousand years");
     let manifest = data_dir.manifest();
     let (member, made_at) = (manifest.member(), manifest.made_at);
-    let founding = match manifest.founding.clone() {
-        Some(founding) => founding,
+    let (founding, startup) = match manifest.founding.clone() {
+        Some(founding) => (founding, Startup::Restart),
         None => {
             let (cluster, groups) = (config.cluster.clone(), config.groups);
             let credentials = credentials.clone();
             let newcomer = Newcomer { cluster, groups, member, made_at, started_at, credentials };
             let founding = net::meet(&newcomer).map_err(Failure::failed)?;
             data_dir.join(founding.clone())?;
-            founding
+            let began = founding.members.contains(&member);
+            (founding, if began { Startup::Founding } else { Startup::Joining })
         }
     };
     tracing::info!(
@@ -53,21 +56,26 @@ pub(crate) fn join(data_dir: &mut DataDir, config: &ServeConfig) -> Result<Membe
         %member,
         cluster = format!("{:016x}", founding.cluster),
         founder = founding.members.contains(&member),
-        router = config.cluster.is_router(),
+        startup = startup.name(),
         tls = credentials.is_some(),
         "belongs to a cluster"
     );
-    Ok(Membership { founding, member, made_at, started_at, credentials })
+    Ok(Membership { founding, member, made_at, started_at, credentials, startup })
 }
 
 impl Membership {
-    /// What shards are told.
-    pub(crate) fn for_shards(&self, config: &ServeConfig) -> Cluster {
+    /// How the process began.
+    pub(crate) fn startup(&self) -> Startup {
+        self.startup
+    }
+
+    /// What shards are told, where operators want what they did when the node ran last.
+    pub(crate) fn for_shards(&self, config: &ServeConfig, intent: &Intent) -> Cluster {
         Cluster {
             own: NodeId(self.member.0),
             founders: self.founding.members.iter().map(|member| NodeId(member.0)).collect(),
             founding_factor: self.founding.factor,
-            write: config.cluster.write_tags(),
+            write: intent.write_tags(&config.cluster.write),
             factor: config.cluster.factor,
             timing: Timing::default(),
         }

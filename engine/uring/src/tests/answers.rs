@@ -5,6 +5,7 @@ use model::api::{Event, Reply};
 use model::cluster::MemberId;
 use model::error::Code;
 use model::ids::{Placement, Seq};
+use model::intent::Intent;
 use model::limits::{CLIENT_ANSWER_BYTES, CLIENT_ANSWERS_MAX};
 use shard::NodeId;
 use shard::cluster::Cluster;
@@ -66,7 +67,7 @@ fn no_process_numbers_what_it_asks_as_another_did() {
     for _ in 0..3 {
         let cluster = Cluster::alone(NodeId(1 << 32));
         let placement = Placement::new(4, 1);
-        let stopper = Stopper::new(1, Standing::new(placement, &cluster));
+        let stopper = Stopper::new(1, Standing::new(placement, &cluster, Intent::default()));
         let homes = Homes { placement, cores: 1, cluster };
         let hub = Hub::new(0, &homes, stopper, Heard::default());
         let (first, second) = (hub.new_tail().0, hub.new_tail().0);

@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use model::cluster::{MemberId, NodeName};
+use model::cluster::MemberId;
 use model::config::{ClusterConfig, Secret, TlsFiles};
 use model::ids::{GroupId, Placement, ShardId};
 use model::limits::PEER_FRAME_BYTES_MAX;
@@ -29,6 +29,7 @@ use crate::peer::frame::{Decoder, Kind, Label, Lane, put};
 use crate::peer::handshake::{Acceptor, Dialer, Failure, Identity, Papers, Refusal, Session};
 use crate::peer::keys::Key;
 use crate::peer::stream::Blocking;
+use crate::peer::tls::Names;
 use crate::peer::{Credentials, Links, PeerConfig, wire};
 
 pub(super) const GROUPS: u32 = 4;
@@ -91,6 +92,7 @@ impl Node {
             sync: SyncStrategy::Link,
             segment_bytes: 1024 * 1024,
             cluster: of_shards(&config, &founding),
+            intent: Default::default(),
         };
         let shard = open(&settings, &config, &founding);
         let (cluster, begun) = (config.clone(), founding.clone());
@@ -143,7 +145,8 @@ impl Node {
     }
 
     fn dial(&self) -> Wire {
-        Wire::new(self.socket(), self.credentials.as_ref(), Some(&self.config.own)).unwrap()
+        let names = Names::of(&self.config.own, self.config.host_of(&self.config.own));
+        Wire::new(self.socket(), self.credentials.as_ref(), Some(names)).unwrap()
     }
 
     /// Connects as b, and says so.
@@ -209,6 +212,7 @@ fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> sha
         placement: settings.placement,
         shard,
         log_id: 7,
+        life: 1,
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: settings.segment_bytes,
         log_kept_bytes: 1024 * 1024,
@@ -229,7 +233,7 @@ impl Wire {
     fn new(
         socket: TcpStream,
         credentials: Option<&Credentials>,
-        dialed: Option<&NodeName>,
+        dialed: Option<Names>,
     ) -> Result<Wire, Broken> {
         socket.set_nodelay(true).unwrap();
         let stream = Blocking::new(socket, credentials, dialed, Instant::now() + PATIENCE)?;

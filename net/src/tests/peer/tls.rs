@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use model::cluster::NodeName;
 use model::config::{ClusterConfig, TlsFiles};
 use raft::{Body, Term};
 use rcgen::{
@@ -28,6 +27,7 @@ use crate::peer::Credentials;
 use crate::peer::frame::Lane;
 use crate::peer::handshake::{Failure, Refusal};
 use crate::peer::stream::Blocking;
+use crate::peer::tls::Names;
 
 /// Nothing takes this long; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,6 +101,11 @@ fn trusting(files: TlsFiles, authority: &Authority) -> TlsFiles {
     TlsFiles { authorities: authority.pem(), ..files }
 }
 
+/// What the certificate of one of those nodes may hold.
+pub(super) fn names(of: &str) -> Names {
+    Names::of(&name(of), config("a", None).host_of(&name(of)))
+}
+
 /// Two ends of one connection.
 fn sockets() -> [TcpStream; 2] {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -112,11 +117,11 @@ fn sockets() -> [TcpStream; 2] {
 fn converse(dialing: Option<&Credentials>, accepting: Option<&Credentials>) -> [String; 2] {
     let [ours, theirs] = sockets();
     let until = || Instant::now() + PATIENCE;
-    let (a, b) = (name("a"), name("b"));
+    let [a, b] = ["a", "b"].map(names);
     thread::scope(|scope| {
-        let talk = |socket, own: Option<&Credentials>, dialed: Option<&NodeName>| {
-            let mut stream = Blocking::new(socket, own, dialed, until()).map_err(text)?;
+        let talk = |socket, own: Option<&Credentials>, dialed: Option<Names>| {
             let (word, other) = if dialed.is_some() { ("to b", &b) } else { ("to a", &a) };
+            let mut stream = Blocking::new(socket, own, dialed, until()).map_err(text)?;
             stream.write_all(word.as_bytes()).map_err(text)?;
             let mut heard = [0; 4];
             let mut at = 0;
@@ -128,7 +133,7 @@ fn converse(dialing: Option<&Credentials>, accepting: Option<&Credentials>) -> [
             Ok(if stream.may_be(other) { heard } else { format!("{heard}, of another") })
         };
         let accepted = scope.spawn(move || talk(theirs, accepting, None));
-        let dialed = talk(ours, dialing, Some(&name("b")));
+        let dialed = talk(ours, dialing, Some(names("b")));
         [dialed, accepted.join().unwrap()].map(|said| said.unwrap_or_else(|why: String| why))
     })
 }

@@ -56,6 +56,29 @@ impl Cluster {
         Cluster { nodes: names.iter().map(node).collect(), up: vec![false; count], ports }
     }
 
+    /// Another node, not started yet, which is configured with all and which the others do not know.
+    /// Returns its place, its name, and what operators call it.
+    pub(crate) fn newcomer(&mut self) -> (usize, &'static str, String) {
+        let place = self.nodes.len();
+        let name = NAMES[place];
+        self.ports.push(free_port());
+        let names = &NAMES[..=place];
+        let entry = |(name, port): (&&str, &u16)| format!("{name}@127.0.0.1:{port}");
+        let list: Vec<String> = names.iter().zip(&self.ports).map(entry).collect();
+        let directory = Arc::new(Directory::new());
+        let data = directory.path().join("data");
+        let mut server = Server::stopped(directory, data);
+        server.set_environment(&[
+            ("NODE_NAME", name),
+            ("CLUSTER_NODES", &list.join(",")),
+            ("SECRET_KEY_BASE", SECRET),
+            ("STARCITE_NUM_GROUPS", "16"),
+        ]);
+        self.nodes.push(server);
+        self.up.push(false);
+        (place, name, list[place].clone())
+    }
+
     pub(crate) fn await_ready(&self) {
         for node in self.nodes.iter().zip(&self.up).filter(|(_, up)| **up).map(|(node, _)| node) {
             until("a node is ready", || {

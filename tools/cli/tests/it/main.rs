@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod cluster_members;
 mod cluster_ops;
 #[cfg(test)]
 mod cluster_tls;

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 
-use super::super::name;
-use super::super::tls::{Authority, load};
+use super::super::tls::{Authority, load, names};
 use super::{Dice, cases};
 use crate::peer::records::{Came, Records};
 
@@ -83,7 +82,7 @@ fn tls_brings_what_was_said_or_nothing_more() {
     let authority = Authority::new();
     let [a, b] = ["a", "b"].map(|own| load(own, authority.sign(own)).unwrap());
     cases(60, |dice| {
-        let mut ends = [End::new(a.dialing(&name("b")), dice), End::new(b.accepting(), dice)];
+        let mut ends = [End::new(a.dialing(names("b")), dice), End::new(b.accepting(), dice)];
         let mut pipes = [0, 1].map(|_| Pipe { bytes: VecDeque::new(), takes: 0 });
         let mut said = [0, 0];
         let damaged_at = if dice.once_in(2) { dice.below(200) } else { usize::MAX };
