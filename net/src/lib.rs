@@ -54,7 +54,7 @@ use uring::rt::{TcpListener, spawn_local};
 
 pub use exposition::{Exposition, ExpositionError};
 pub use operator::{Operator, OperatorConfig, Startup};
-pub use peer::{CoreLinks, Links, Newcomer, PeerConfig, meet};
+pub use peer::{CoreLinks, Credentials, Links, Newcomer, PeerConfig, meet};
 
 use http::Shared;
 use http::api::Face;

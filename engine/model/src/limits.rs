@@ -108,6 +108,14 @@ pub const APPEND_BYTES_MAX: usize = 256 * 1024;
 pub const CLIENT_QUEUE_MESSAGES: usize = 16 * 1024;
 /// Bytes of those: some of the largest requests. One message may exceed it alone.
 pub const CLIENT_QUEUE_BYTES: usize = 4 * RECORD_BYTES_MAX;
+/// Answers that one core owes one other node's clients; more requests are refused. As many as may wait
+/// for the connection.
+pub const CLIENT_ANSWERS_MAX: usize = CLIENT_QUEUE_MESSAGES;
+/// Bytes of those answers that are found and wait for room on the connection: some of the largest
+/// pages. One may exceed it alone.
+pub const CLIENT_ANSWER_BYTES: usize = 4 * PAGE_BYTES_MAX;
+/// Tails that one core serves for other nodes' clients; more are refused.
+pub const CLIENT_TAILS_MAX: usize = TAILS_PER_SHARD;
 /// Seconds a node waits for another one's answer to a client's request before it says that the outcome
 /// is unknown.
 pub const FORWARD_SECONDS: u64 = 5;
@@ -120,6 +128,8 @@ pub const MESH_SLOTS: usize = 4096;
 pub const PEER_FRAME_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024 * 1024;
 /// The same before a node has proven that it knows the cluster's secret.
 pub const PEER_HANDSHAKE_BYTES_MAX: usize = 4096;
+/// Bytes that wait in TLS to be sent on one connection to another node.
+pub const PEER_TLS_BYTES_MAX: usize = 256 * 1024;
 /// Messages to one node that wait are sent together up to this many bytes: at ten gigabits a second
 /// they take a fifth of a millisecond, in which a heartbeat behind them waits.
 pub const PEER_BATCH_BYTES: usize = 256 * 1024;

@@ -185,7 +185,7 @@ metrics! {
     RequestBytesWaiting "starcite_request_bytes_waiting" Gauge, Bytes, ["shard"],
         "Bytes those requests hold.";
     QueueRefusals "starcite_queue_refusals_total" Counter, Count, ["core", "queue"],
-        "Requests refused because a queue was full: inbox of a shard, mesh between cores, body budget.";
+        "Requests refused because a queue was full: inbox of a shard, mesh between cores, body budget, answers and tails owed to other nodes' clients.";
     // Other nodes.
     PeerConnections "starcite_peer_connections" Gauge, Count, ["core", "lane", "direction"],
         "Connections with other nodes that stand: out to them and in from them.";

@@ -355,13 +355,7 @@ impl Gateway {
     /// Brings what another node says about a client, its own or one of ours.
     pub fn hear_client(&self, from: MemberId, message: ClientMessage) {
         match message {
-            ClientMessage::Request { ticket, request } => {
-                let gateway = self.clone();
-                rt::spawn_local(async move {
-                    let reply = gateway.call_here(request).await;
-                    gateway.0.clients.send(from, ClientMessage::Reply { ticket, reply }).await;
-                });
-            }
+            ClientMessage::Request { ticket, request } => self.serve(from, ticket, request),
             ClientMessage::TailOpen { tail, open } => self.serve_tail(from, tail, open),
             ClientMessage::TailCredit { tail, bytes } => {
                 self.0.credit_served(from, tail, bytes);
@@ -373,8 +367,37 @@ impl Gateway {
         }
     }
 
+    /// Answers another node's client.
+    fn serve(&self, from: MemberId, ticket: u64, request: Request) {
+        let hub = Rc::clone(&self.0);
+        let Some(mut answer) = hub.answers.owe(from) else {
+            let reply = Refusal::from(Code::EventStoreBackpressure).into();
+            // If this finds no room, whoever asked takes the silence for an answer.
+            hub.clients.push(from, ClientMessage::Reply { ticket, reply });
+            hub.refused_client();
+            return;
+        };
+        let gateway = self.clone();
+        rt::spawn_local(async move {
+            let is_read = request.is_read();
+            let found = gateway.call_here(request).await;
+            let reply = answer.settle(found, is_read).unwrap_or_else(|code| {
+                hub.refused_client();
+                Refusal::from(code).into()
+            });
+            hub.clients.send(from, ClientMessage::Reply { ticket, reply }).await;
+        });
+    }
+
     /// Follows a session for another node's client.
     fn serve_tail(&self, from: MemberId, tail: u64, open: TailOpen) {
+        if self.0.is_full_of_tails() {
+            let refusal = Refusal::from(Code::EventStoreBackpressure);
+            let message = TailMessage::Refused(Box::new(refusal));
+            self.0.clients.push(from, ClientMessage::Tail { tail, message });
+            self.0.refused_client();
+            return;
+        }
         let mut served = self.tail(open);
         let Home::Shard(shard) = served.home else { unreachable!("a tail of this node") };
         // Known at once: what follows on the same connection is about it.

@@ -7,15 +7,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use model::api::{Reply, Request, TailEnd, TailMessage};
 use model::cluster::{MemberId, NameTag, replicas};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Placement, ShardId};
+use model::limits::CLIENT_TAILS_MAX;
 use shard::cluster::Cluster;
 use shard::effect::{TailId, Ticket};
 use shard::peer::PeerMessage;
 
+use crate::answers::Answers;
 use crate::forward::{ClientMessage, ClientQueues};
 use crate::inbox::Inbox;
 use crate::mesh::{Mail, Outbox};
@@ -55,6 +58,8 @@ pub(crate) struct Hub {
     stop_waiters: Waiters,
     pub(crate) peers: PeerQueues,
     pub(crate) clients: ClientQueues,
+    /// What other nodes' clients are owed.
+    pub(crate) answers: Answers,
     pub(crate) heard: Heard,
     meters: QueueMeters,
 }
@@ -111,13 +116,14 @@ impl Hub {
             tails: RefCell::default(),
             remote_tails: RefCell::default(),
             served: RefCell::default(),
-            next_tail: Cell::new(0),
+            next_tail: Cell::new(first_number()),
             write: RefCell::new(homes.cluster.write.clone()),
             leaders: RefCell::default(),
             stopper,
             stop_waiters: Waiters::default(),
             peers: PeerQueues::new(core),
-            clients: ClientQueues::default(),
+            clients: ClientQueues::new(first_number()),
+            answers: Answers::default(),
             heard,
             meters: QueueMeters::new(core),
         }
@@ -269,6 +275,16 @@ impl Hub {
         self.remote_tails.borrow_mut().insert(id, member);
     }
 
+    /// Whether this core serves as many tails for other nodes as it may.
+    pub(crate) fn is_full_of_tails(&self) -> bool {
+        CLIENT_TAILS_MAX <= self.served.borrow().len()
+    }
+
+    /// Counts what is refused to other nodes' clients.
+    pub(crate) fn refused_client(&self) {
+        self.meters.clients.increment(1);
+    }
+
     /// Serves a tail for another node.
     pub(crate) fn serve_tail(
         &self,
@@ -408,6 +424,16 @@ pub(crate) fn label(core: usize, number: u64) -> u64 {
     assert!(core < 1 << (u64::BITS - CORE_SHIFT), "a core number of 16 bits");
     assert!(number < 1 << CORE_SHIFT, "a number of 48 bits");
     (core as u64) << CORE_SHIFT | number
+}
+
+/// Where a core begins to number what it asks of other nodes: far from where an earlier process of this
+/// node did, whose answers may still come.
+fn first_number() -> u64 {
+    let random = getrandom::u64().unwrap_or_else(|_| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).expect("five hundred years").reverse_bits()
+    });
+    random >> (u64::BITS - CORE_SHIFT + 1)
 }
 
 fn slot(number: u64) -> u32 {

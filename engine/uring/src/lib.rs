@@ -3,11 +3,12 @@
 //! In reading order: [`rt`] is the runtime, `hearts` keeps it awake and `sockets` join it through a
 //! `reactor` and its `tripwire`, [`cores`] starts an executor per core, `core` runs one,
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
-//! way to other cores, `peers` the one to other nodes, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
-//! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
-//! directory, [`manifest`] is what it says of itself, [`open`] reads a shard back. What a node knows of
+//! way to other cores, `peers` and [`forward`] the ones to other nodes, to whom `answers` are owed. `disk` does what a
+//! shard asks of its disk: the log through [`log_writer`] and its [`ring`], all else on the threads of
+//! `files`, named by [`layout`]. [`data_dir`] holds the directory, [`manifest`] is what it says of itself, [`open`] reads a shard back. What a node knows of
 //! itself and of others is in `standing`.
 
+mod answers;
 mod backoff;
 mod core;
 pub mod cores;

@@ -151,6 +151,8 @@ pub(crate) struct QueueMeters {
     pub(crate) inbox: Counter,
     /// The way to other cores.
     pub(crate) mesh: Counter,
+    /// Answers and tails that other nodes' clients are owed.
+    pub(crate) clients: Counter,
     /// Inboxes of this core's shards, of what other nodes say.
     pub(crate) peer_inbox: Counter,
     /// The way to other cores, of what other nodes say.
@@ -171,6 +173,7 @@ impl QueueMeters {
         QueueMeters {
             inbox: refusals("inbox"),
             mesh: refusals("mesh"),
+            clients: refusals("clients"),
             peer_inbox: dropped("inbox"),
             peer_mesh: dropped("mesh"),
         }

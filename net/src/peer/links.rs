@@ -25,6 +25,7 @@ use super::keys::Key;
 use super::meters::PeerMeters;
 use super::queue::DIALED;
 use super::standing::Standing;
+use super::tls::Credentials;
 use super::told::Told;
 
 /// Between two looks for nodes that have been found.
@@ -43,6 +44,8 @@ pub struct PeerConfig {
     pub made_at: u64,
     /// When this process began, in wall-clock microseconds.
     pub started_at: u64,
+    /// What it shows others in TLS, if it speaks that.
+    pub credentials: Option<Credentials>,
 }
 
 /// A node's connections with others, all cores'. Cheap to clone.
@@ -57,13 +60,14 @@ pub(crate) struct Common {
     pub(crate) book: Arc<Book>,
     pub(crate) standing: Standing,
     pub(crate) told: Told,
+    pub(crate) credentials: Option<Credentials>,
     listen: SocketAddr,
 }
 
 impl Links {
     /// The connections of a node that is not alone; `None` for one that is.
     pub fn new(config: PeerConfig) -> Option<Links> {
-        let PeerConfig { cluster, founding, member, made_at, started_at } = config;
+        let PeerConfig { cluster, founding, member, made_at, started_at, credentials } = config;
         let (listen, secret) = (cluster.peer_listen?, cluster.secret.as_ref()?);
         let own = Identity {
             cluster: founding.cluster,
@@ -76,7 +80,8 @@ impl Links {
         let papers = Papers { key: Key::new(secret), own, versions: VERSIONS };
         let book = Book::start(&cluster);
         let (standing, told) = (Standing::default(), Told::default());
-        Some(Links(Arc::new(Common { founding, papers, book, standing, told, listen })))
+        let common = Common { founding, papers, book, standing, told, credentials, listen };
+        Some(Links(Arc::new(common)))
     }
 
     /// The other nodes that are known: configured, added by operators, or found.

@@ -6,10 +6,12 @@ mod client;
 mod client_wire;
 mod founding;
 mod frame;
+mod fuzz;
 mod handshake;
 mod links;
 mod meeting;
 mod standing;
+mod tls;
 mod wire;
 
 use model::cluster::NodeName;
@@ -39,6 +41,7 @@ pub(super) fn cluster(own: &str, ports: &[u16], write: usize) -> ClusterConfig {
         peer_listen: Some((localhost, own_entry.port).into()),
         discovery: None,
         secret: Some(Secret::new(*b"a secret of nodes")),
+        tls: None,
         nodes,
     }
 }

@@ -1,3 +1,4 @@
+mod bounds;
 mod manifest;
 mod source;
 mod tidy;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::parse;
+use super::tls::TlsFiles;
 use super::variables::*;
 use super::{Problem, Reader};
 use crate::cluster::{NameTag, NodeName};
@@ -47,6 +48,8 @@ pub struct ClusterConfig {
     pub discovery: Option<Discovery>,
     /// What all nodes of the cluster know and nobody else; there unless the node is alone.
     pub secret: Option<Secret>,
+    /// What nodes show each other in TLS; `None` to speak without it.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A node and where it listens for others.
@@ -141,6 +144,7 @@ impl ClusterConfig {
             peer_listen: None,
             discovery: None,
             secret: None,
+            tls: None,
             own,
         }
     }
@@ -163,6 +167,16 @@ impl ClusterConfig {
         };
         self.nodes.iter().any(|node| node.name == *name)
             || self.discovery.as_ref().is_some_and(found)
+    }
+
+    /// Where a node of this name is: what its entry says, or its name if it may be found.
+    pub fn host_of(&self, name: &NodeName) -> Option<Host> {
+        if let Some(node) = self.nodes.iter().find(|node| node.name == *name) {
+            return Some(node.host.clone());
+        }
+        let basename = &*self.discovery.as_ref()?.basename;
+        let place = name.as_str().strip_prefix(basename)?.strip_prefix('@')?;
+        host(place).filter(|host| matches!(host, Host::Address(_)))
     }
 
     /// The tags of the nodes that hold data, in the order of their names.
@@ -241,6 +255,7 @@ impl Reader<'_> {
                 .map(|listen| differs(listen, ports))
                 .transpose()?,
             secret: if alone { None } else { Some(self.secret()?) },
+            tls: self.tls()?.filter(|_| !alone),
             own: name,
             nodes,
             write,

@@ -143,7 +143,7 @@ fn tail_messages() -> Vec<TailMessage> {
 }
 
 /// One of each kind.
-fn samples() -> Vec<ClientMessage> {
+pub(super) fn samples() -> Vec<ClientMessage> {
     let (ticket, tail) = (1 << 48 | 5, 2 << 48 | 6);
     let open = TailOpen { session: session("ses_1"), cursor: Seq(4) };
     let mut samples: Vec<ClientMessage> =
@@ -157,13 +157,13 @@ fn samples() -> Vec<ClientMessage> {
     samples
 }
 
-fn encoded(messages: &[ClientMessage]) -> Vec<u8> {
+pub(super) fn encoded(messages: &[ClientMessage]) -> Vec<u8> {
     let mut out = Vec::new();
     encode(messages, &mut out);
     out
 }
 
-fn decoded(archive: &[u8]) -> Result<Vec<ClientMessage>, &'static str> {
+pub(super) fn decoded(archive: &[u8]) -> Result<Vec<ClientMessage>, &'static str> {
     let mut messages = Vec::new();
     decode(archive, |message| messages.push(message))?;
     Ok(messages)

@@ -10,8 +10,8 @@ use shard::peer::{PeerMessage, Pulse, SnapshotStep};
 
 use crate::peer::wire::{decode, encode};
 
-const FROM: MemberId = MemberId(0x0102_0304_0506_0708);
-const TO: MemberId = MemberId(9);
+pub(super) const FROM: MemberId = MemberId(0x0102_0304_0506_0708);
+pub(super) const TO: MemberId = MemberId(9);
 
 fn members() -> Arc<Membership> {
     let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect();
@@ -36,7 +36,7 @@ fn entry(index: u64, content: Content) -> Entry {
 }
 
 /// One of each kind.
-fn samples() -> Vec<PeerMessage> {
+pub(super) fn samples() -> Vec<PeerMessage> {
     let last = (Term(4), Index(17));
     let session = SessionId::new("ses_1").unwrap();
     let entries = vec![
@@ -102,13 +102,13 @@ fn samples() -> Vec<PeerMessage> {
     samples
 }
 
-fn encoded(messages: &[PeerMessage]) -> Vec<u8> {
+pub(super) fn encoded(messages: &[PeerMessage]) -> Vec<u8> {
     let mut out = Vec::new();
     encode(messages, &mut out);
     out
 }
 
-fn decoded(archive: &[u8]) -> Result<Vec<PeerMessage>, &'static str> {
+pub(super) fn decoded(archive: &[u8]) -> Result<Vec<PeerMessage>, &'static str> {
     let mut messages = Vec::new();
     decode(archive, FROM, TO, |message| {
         messages.push(message);

@@ -15,7 +15,8 @@ const SECRET: &str = "what only these nodes know";
 
 /// Nodes of this machine, some of which may be down.
 pub(crate) struct Cluster {
-    ports: Vec<u16>,
+    /// Where nodes listen for each other.
+    pub(crate) ports: Vec<u16>,
     pub(crate) nodes: Vec<Server>,
     up: Vec<bool>,
 }
@@ -26,7 +27,7 @@ impl Cluster {
         Cluster::stopped(3).started()
     }
 
-    fn started(mut self) -> Cluster {
+    pub(crate) fn started(mut self) -> Cluster {
         self.nodes.iter_mut().for_each(Server::spawn);
         self.up.fill(true);
         self.await_ready();
@@ -34,7 +35,7 @@ impl Cluster {
     }
 
     /// So many nodes, the first three of which hold data.
-    fn stopped(count: usize) -> Cluster {
+    pub(crate) fn stopped(count: usize) -> Cluster {
         let names = &NAMES[..count];
         let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
         let entry = |(name, port): (&&str, &u16)| format!("{name}@127.0.0.1:{port}");

@@ -9,6 +9,8 @@ mod cluster;
 mod cluster_members;
 mod cluster_ops;
 #[cfg(test)]
+mod cluster_tls;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod config;
