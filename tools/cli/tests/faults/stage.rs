@@ -1,0 +1,138 @@
+//! All of it put up: a cluster at the switch under load, faults in phases, and the judgement.
+
+use std::sync::{Arc, MutexGuard};
+use std::thread::JoinHandle;
+
+use histories::time::Time;
+use histories::verdict::Findings;
+
+use crate::balancer::Balancer;
+use crate::figures::{Phase, print_phase, print_recoveries};
+use crate::fleet::Fleet;
+use crate::ground::{allows_networks, alone};
+use crate::judge;
+use crate::load;
+use crate::record::{Record, SESSIONS};
+use crate::switch::{CLIENTS, Switch};
+
+/// A cluster under load.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) record: Arc<Record>,
+    name: &'static str,
+    clients: Vec<JoinHandle<()>>,
+    tails: Vec<JoinHandle<()>>,
+    balancer: Balancer,
+    pub(crate) fleet: Fleet,
+    phases: Vec<Phase>,
+    /// What died when.
+    deaths: Vec<(&'static str, Time)>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    /// Puts it up, this thread at the clients' host from now on; `None` where the machine forbids it.
+    pub(crate) fn up(name: &'static str) -> Option<Stage> {
+        let alone = alone();
+        if !allows_networks() {
+            return None;
+        }
+        let switch = Switch::new();
+        switch.host(CLIENTS).enter().expect("a network can be entered");
+        let mut fleet = Fleet::new(switch);
+        fleet.start();
+        let record = Arc::new(Record::new());
+        load::create(&record);
+        let balancer = Balancer::start();
+        let (clients, tails) = (load::clients(&record), load::tails(&record));
+        let stage = Stage {
+            record,
+            name,
+            clients,
+            tails,
+            balancer,
+            fleet,
+            phases: Vec::new(),
+            deaths: Vec::new(),
+            _alone: alone,
+        };
+        stage.record.await_progress(stage.record.now());
+        Some(stage)
+    }
+
+    /// Does something to the cluster. Afterwards all must work again.
+    pub(crate) fn phase(&mut self, name: impl Into<String>, work: impl FnOnce(&mut Stage)) {
+        let from = self.record.now();
+        work(self);
+        self.fleet.switch.heal();
+        self.fleet.await_ready();
+        let to = self.record.now();
+        self.record.await_progress(to);
+        self.phases.push(Phase { name: name.into(), from, to });
+    }
+
+    /// Kills nodes and waits until every session that can take appends does so again.
+    pub(crate) fn kill(&mut self, what: &'static str, nodes: &[usize]) {
+        let at = self.record.now();
+        for node in nodes {
+            self.fleet.nodes[*node].kill();
+        }
+        self.deaths.push((what, at));
+    }
+
+    /// Ends the load and judges all that clients were told.
+    ///
+    /// # Panics
+    /// If it cannot be true.
+    pub(crate) fn finish(mut self) {
+        self.record.stop();
+        for client in self.clients.drain(..) {
+            client.join().expect("a client gets its answers");
+        }
+        let mut findings = Findings::default();
+        let logs = judge::logs(&self.record, &mut findings);
+        for tail in self.tails.drain(..) {
+            tail.join().expect("a tail sees all");
+        }
+        judge::judge(&self.record, &logs, &mut findings);
+        self.report(logs.iter().map(Vec::len).sum());
+        for violation in findings.iter() {
+            println!("{violation}");
+        }
+        assert!(findings.is_empty(), "what clients were told cannot be true");
+    }
+
+    fn report(&self, events: usize) {
+        let each = 0..SESSIONS;
+        let operations: u64 = each.clone().map(|s| self.record.history(s).operations()).sum();
+        let streams: usize = each.map(|session| self.record.history(session).streams.len()).sum();
+        println!(
+            "{}: {events} events, {operations} operations judged, {streams} tails, {} requests \
+             sent again by the balancer, {} packets lost",
+            self.name,
+            self.balancer.repeated(),
+            self.fleet.switch.lost(),
+        );
+        for phase in &self.phases {
+            print_phase(&self.record, phase);
+        }
+        let mut kinds: Vec<&str> = self.deaths.iter().map(|(what, _)| *what).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds {
+            let deaths = self.deaths.iter().filter(|(what, _)| *what == kind);
+            let times: Vec<Time> = deaths.map(|(_, at)| *at).collect();
+            print_recoveries(&self.record, kind, &times);
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // After `finish` there is nobody left to hear it.
+        self.record.fail();
+        for thread in self.clients.drain(..).chain(self.tails.drain(..)) {
+            let _ = thread.join();
+        }
+    }
+}
