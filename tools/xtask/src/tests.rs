@@ -1,3 +1,4 @@
+mod drill;
 mod manifest;
 mod source;
 mod tidy;

@@ -1,6 +1,6 @@
 //! What the histories tell of times: printed, never demanded, since other work shares the machine.
 
-use histories::history::Append;
+use histories::history::{Append, Outcome};
 use histories::time::{MILLI, Time};
 
 use crate::record::{Record, SESSIONS, is_acked};
@@ -25,11 +25,14 @@ fn span(append: &Append) -> Option<(Time, Time)> {
 /// Says how a phase went for those who appended.
 pub(crate) fn print_phase(record: &Record, phase: &Phase) {
     let mut waits = Vec::new();
-    let mut silence = 0;
+    let (mut silence, mut unknown) = (0, 0);
+    let within = |(_, end): &(Time, Time)| phase.from <= *end && *end <= phase.to;
     for session in 0..SESSIONS {
         let history = record.history(session);
+        let attempts = history.appends.iter().flat_map(|append| &append.attempts);
+        let lost = attempts.filter(|attempt| attempt.outcome == Outcome::Unknown);
+        unknown += lost.filter(|attempt| within(&(attempt.start, attempt.end))).count();
         let spans = history.appends.iter().filter_map(span);
-        let within = |(_, end): &(Time, Time)| phase.from <= *end && *end <= phase.to;
         let spans: Vec<(Time, Time)> = spans.filter(within).collect();
         let mut ends: Vec<Time> = spans.iter().map(|(_, end)| *end).collect();
         ends.extend([phase.from, phase.to]);
@@ -39,10 +42,11 @@ pub(crate) fn print_phase(record: &Record, phase: &Phase) {
     }
     waits.sort_unstable();
     println!(
-        "{:32} {:6.1} s  {:6} acknowledged  p50 {:7.1} ms  p99 {:7.1} ms  longest silence {:7.1} ms",
+        "{:32} {:6.1} s  {:6} acknowledged  {:4} unknown  p50 {:7.1} ms  p99 {:7.1} ms  longest silence {:7.1} ms",
         phase.name,
         (phase.to - phase.from) as f64 / 1e6,
         waits.len(),
+        unknown,
         millis(percentile(&waits, 50)),
         millis(percentile(&waits, 99)),
         millis(silence),

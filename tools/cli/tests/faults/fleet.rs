@@ -66,6 +66,12 @@ impl Fleet {
         self.nodes[node].run(self.switch.host(node), words)
     }
 
+    /// Relieves a node of all it leads, as the runbook does.
+    pub(crate) fn drain(&self, node: usize) {
+        until("it can be told to drain", || self.run(node, &["ops", "drain"]).0);
+        self.says(node, &["ops", "wait-drained", "60000"]);
+    }
+
     /// Lets a node serve again that has just been started.
     pub(crate) fn undrain(&self, node: usize) {
         until("it can be told to serve", || self.run(node, &["ops", "undrain"]).0);

@@ -1,7 +1,7 @@
 //! What comes of the histories: the log of every session, the same at every node, and whether all
 //! that clients were told can be true of it.
 
-use histories::history::Stored;
+use histories::history::{History, Stored};
 use histories::verdict::{Findings, Kind};
 use histories::{checker, tail_checker};
 
@@ -55,7 +55,41 @@ pub(crate) fn logs(record: &Record, findings: &mut Findings) -> Vec<Vec<Stored>>
 pub(crate) fn judge(record: &Record, logs: &[Vec<Stored>], findings: &mut Findings) {
     for (session, log) in logs.iter().enumerate() {
         let history = record.history(session);
-        findings.extend(checker::check(&history, log));
-        findings.extend(tail_checker::check(&history, log));
+        findings.extend(kinds(&history, log));
+    }
+}
+
+/// What is wrong with one session.
+fn kinds(history: &History, log: &[Stored]) -> Findings {
+    let mut findings = checker::check(history, log);
+    findings.extend(tail_checker::check(history, log));
+    findings
+}
+
+/// The same evidence, forged, is found out: what was judged was not empty.
+pub(crate) fn would_notice(record: &Record, logs: &[Vec<Stored>]) {
+    for (session, log) in logs.iter().enumerate() {
+        let history = record.history(session);
+        let half = log.len() / 2;
+        assert!(2 < half, "session {session} has events");
+        let mut lost = log.clone();
+        lost.remove(half);
+        assert!(kinds(&history, &lost).has(Kind::Hole), "an event is lost");
+        let mut doubled = log.clone();
+        let seq = log.len() as u64 + 1;
+        doubled.push(Stored { seq, ..log[half] });
+        assert!(kinds(&history, &doubled).has(Kind::Doubled), "an event is there twice");
+        let mut cut = log.clone();
+        cut.truncate(half);
+        assert!(kinds(&history, &cut).has(Kind::Lost), "the newest events are lost");
+        let mut changed = log.clone();
+        changed[half].digest ^= 1;
+        assert!(kinds(&history, &changed).has(Kind::Changed), "an event was changed");
+        let mut gap = History { streams: history.streams.clone(), ..History::default() };
+        let longest = gap.streams.iter_mut().max_by_key(|stream| stream.events.len());
+        let events = &mut longest.expect("there was a tail").events;
+        assert!(2 < events.len(), "a tail of session {session} saw events");
+        events.remove(events.len() / 2);
+        assert!(tail_checker::check(&gap, log).has(Kind::TailGap), "a tail missed an event");
     }
 }

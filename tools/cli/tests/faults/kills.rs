@@ -20,8 +20,7 @@ fn kill_one(stage: &mut Stage, node: usize, dice: &mut Dice) {
 
 /// Kills a node that leads nothing.
 fn kill_follower(stage: &mut Stage, node: usize, dice: &mut Dice) {
-    stage.fleet.says(node, &["ops", "drain"]);
-    stage.fleet.says(node, &["ops", "wait-drained", "60000"]);
+    stage.fleet.drain(node);
     kill_one(stage, node, dice);
     stage.fleet.undrain(node);
 }
@@ -29,8 +28,8 @@ fn kill_follower(stage: &mut Stage, node: usize, dice: &mut Dice) {
 #[test]
 fn killed_nodes_lose_and_repeat_nothing() {
     let Some(mut stage) = Stage::up("kills") else { return };
-    let mut dice = Dice::new(1, Salt(13));
-    let kills = size("DRILL_KILLS", 6);
+    let mut dice = Dice::new(size("DRILL_SEED", 1), Salt(13));
+    let kills = size("DRILL_KILLS", 3);
     for kill in 0..kills {
         let node = dice.index(NODES);
         let is_follower = kill % 3 == 2;
@@ -43,7 +42,7 @@ fn killed_nodes_lose_and_repeat_nothing() {
             }
         });
     }
-    for kill in 0..size("DRILL_ALL", 2) {
+    for kill in 0..size("DRILL_ALL", 1) {
         stage.phase(format!("kill of all {kill}"), |stage| {
             rest(dice.between(100, 700));
             stage.kill("all died", &[0, 1, 2]);

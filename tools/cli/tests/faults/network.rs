@@ -8,9 +8,9 @@ use crate::stage::Stage;
 use crate::switch::{Link, NODES};
 
 /// Milliseconds a partition lasts: long enough for an election and what follows it.
-const PARTITION_MS: u64 = 1_500;
+const PARTITION_MS: u64 = 1_600;
 /// Milliseconds a bad network lasts.
-const BAD_MS: u64 = 4_000;
+const BAD_MS: u64 = 3_000;
 
 /// Links that are cut, from node to node.
 type Cuts = Vec<(usize, usize)>;

@@ -65,6 +65,9 @@ impl Record {
 
     /// Writes down an append that is not asked again.
     pub(crate) fn append(&self, session: usize, append: Append) {
+        if append.attempts.is_empty() {
+            return;
+        }
         let acked = append.attempts.iter().find(|attempt| is_acked(attempt));
         if let Some(attempt) = acked {
             self.worked[session].fetch_max(attempt.start.0, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use histories::verdict::Findings;
 use crate::balancer::Balancer;
 use crate::figures::{Phase, print_phase, print_recoveries};
 use crate::fleet::Fleet;
-use crate::ground::{allows_networks, alone};
+use crate::ground::{alone, skipped};
 use crate::judge;
 use crate::load;
 use crate::record::{Record, SESSIONS};
@@ -34,10 +34,13 @@ impl Stage {
     /// Puts it up, this thread at the clients' host from now on; `None` where the machine forbids it.
     pub(crate) fn up(name: &'static str) -> Option<Stage> {
         let alone = alone();
-        if !allows_networks() {
-            return None;
-        }
-        let switch = Switch::new();
+        let switch = match Switch::new() {
+            Ok(switch) => switch,
+            Err(error) => {
+                skipped("drills in networks of their own", error);
+                return None;
+            }
+        };
         switch.host(CLIENTS).enter().expect("a network can be entered");
         let mut fleet = Fleet::new(switch);
         fleet.start();
@@ -64,14 +67,14 @@ impl Stage {
     pub(crate) fn phase(&mut self, name: impl Into<String>, work: impl FnOnce(&mut Stage)) {
         let from = self.record.now();
         work(self);
+        let to = self.record.now();
         self.fleet.switch.heal();
         self.fleet.await_ready();
-        let to = self.record.now();
-        self.record.await_progress(to);
+        self.record.await_progress(self.record.now());
         self.phases.push(Phase { name: name.into(), from, to });
     }
 
-    /// Kills nodes and waits until every session that can take appends does so again.
+    /// Kills nodes at once.
     pub(crate) fn kill(&mut self, what: &'static str, nodes: &[usize]) {
         let at = self.record.now();
         for node in nodes {
@@ -100,6 +103,7 @@ impl Stage {
             println!("{violation}");
         }
         assert!(findings.is_empty(), "what clients were told cannot be true");
+        judge::would_notice(&self.record, &logs);
     }
 
     fn report(&self, events: usize) {

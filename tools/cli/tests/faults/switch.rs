@@ -70,7 +70,10 @@ type Late = (Instant, Vec<u8>);
 
 impl Switch {
     /// Makes the hosts and joins them.
-    pub(crate) fn new() -> Switch {
+    ///
+    /// # Errors
+    /// What the machine forbids.
+    pub(crate) fn new() -> io::Result<Switch> {
         let shared = Arc::new(Shared {
             links: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -78,9 +81,8 @@ impl Switch {
         });
         let (mut hosts, mut devices, mut lines, mut threads) = (vec![], vec![], vec![], vec![]);
         for host in 0..HOSTS {
-            let namespace = Namespace::new().expect("a network can be made");
-            let device = namespace.inside(|| plug(host)).expect("a network can be entered");
-            let device = Arc::new(device.expect("a device can be made"));
+            let namespace = Namespace::new()?;
+            let device = Arc::new(namespace.inside(|| plug(host))??);
             let (line, late) = sync_channel(QUEUE_MAX);
             let to = Arc::clone(&device);
             threads.push(thread::spawn(move || deliver(&late, &to)));
@@ -98,7 +100,7 @@ impl Switch {
             };
             threads.push(thread::spawn(move || port.carry()));
         }
-        Switch { hosts, shared, threads }
+        Ok(Switch { hosts, shared, threads })
     }
 
     /// The network of a host.

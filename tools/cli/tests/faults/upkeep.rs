@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::ground::{rest, size, until};
+use crate::ground::{rest, size, skipped, until};
 use crate::node::NAMES;
 use crate::stage::Stage;
 use crate::switch::NODES;
@@ -11,13 +11,12 @@ use crate::throttle::Throttle;
 /// Writes a second of a slow disk.
 const SLOW_WRITES: u32 = 5;
 /// Milliseconds a disk is slow.
-const SLOW_MS: u64 = 4_000;
+const SLOW_MS: u64 = 3_000;
 
 /// The runbook's steps for one node.
 fn roll(stage: &mut Stage, node: usize) {
-    stage.fleet.says(node, &["ops", "drain"]);
-    stage.fleet.says(node, &["ops", "wait-drained", "60000"]);
-    assert_eq!(stage.fleet.led(node), 0, "it leads nothing");
+    stage.fleet.drain(node);
+    until("it leads nothing", || stage.fleet.led(node) == 0);
     assert_eq!(stage.fleet.nodes[node].stop().code(), Some(0), "it stops in order");
     stage.fleet.spawn(node);
     stage.fleet.undrain(node);
@@ -49,7 +48,7 @@ fn slow(stage: &Stage, node: usize) -> bool {
             true
         }
         Err(error) => {
-            println!("skipped: a slow disk: {error}");
+            skipped("a slow disk", error);
             false
         }
     }
@@ -66,8 +65,7 @@ fn a_slow_disk_and_an_empty_one_lose_nothing() {
             slow(stage, node);
         });
         stage.phase(format!("slow disk at {name}, which follows"), |stage| {
-            stage.fleet.says(node, &["ops", "drain"]);
-            stage.fleet.says(node, &["ops", "wait-drained", "60000"]);
+            stage.fleet.drain(node);
             slow(stage, node);
             stage.fleet.undrain(node);
         });
