@@ -64,9 +64,9 @@ fn recovery(record: &Record, at: Time) -> Option<u64> {
     (0..SESSIONS).map(first).collect::<Option<Vec<u64>>>()?.into_iter().max()
 }
 
-/// Says how long it took after each of these deaths until every session took appends again.
-pub(crate) fn print_recoveries(record: &Record, what: &str, deaths: &[Time]) {
-    let mut times: Vec<u64> = deaths.iter().filter_map(|at| recovery(record, *at)).collect();
+/// Says how long it took after each of these hits until every session took appends again.
+pub(crate) fn print_recoveries(record: &Record, what: &str, hits: &[Time]) {
+    let mut times: Vec<u64> = hits.iter().filter_map(|at| recovery(record, *at)).collect();
     times.sort_unstable();
     if times.is_empty() {
         return;

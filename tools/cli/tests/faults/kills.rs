@@ -34,7 +34,7 @@ fn killed_nodes_lose_and_repeat_nothing() {
         let node = dice.index(NODES);
         let is_follower = kill % 3 == 2;
         let what = if is_follower { "follower" } else { "node" };
-        stage.phase(format!("kill {kill}: {what} {}", NAMES[node]), |stage| {
+        stage.phase_and_ready(format!("kill {kill}: {what} {}", NAMES[node]), |stage| {
             if is_follower {
                 kill_follower(stage, node, &mut dice);
             } else {
@@ -43,7 +43,7 @@ fn killed_nodes_lose_and_repeat_nothing() {
         });
     }
     for kill in 0..size("DRILL_ALL", 1) {
-        stage.phase(format!("kill of all {kill}"), |stage| {
+        stage.phase_and_ready(format!("kill of all {kill}"), |stage| {
             rest(dice.between(100, 700));
             stage.kill("all died", &[0, 1, 2]);
             (0..NODES).for_each(|node| stage.fleet.spawn(node));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use histories::time::MILLI;
+
 use crate::ground::{rest, size};
 use crate::node::NAMES;
 use crate::stage::Stage;
@@ -12,23 +14,30 @@ const PARTITION_MS: u64 = 1_600;
 /// Milliseconds a bad network lasts.
 const BAD_MS: u64 = 3_000;
 
-/// Links that are cut, from node to node.
-type Cuts = Vec<(usize, usize)>;
+/// A shape of a partition.
+struct Shape {
+    kind: &'static str,
+    node: usize,
+    /// Links that are cut, from node to node.
+    cuts: Vec<(usize, usize)>,
+}
 
 /// The shapes: each node alone, each node deaf, each node mute, each pair parted while the third
-/// hears both.
-fn shapes() -> Vec<(String, Cuts)> {
+/// hears both. In all of them there is a quorum that hears each other.
+fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
-    for (node, name) in NAMES.iter().enumerate() {
+    for node in 0..NODES {
         let others = || (0..NODES).filter(move |other| *other != node);
-        let deaf: Cuts = others().map(|other| (other, node)).collect();
-        let mute: Cuts = others().map(|other| (node, other)).collect();
+        let deaf: Vec<_> = others().map(|other| (other, node)).collect();
+        let mute: Vec<_> = others().map(|other| (node, other)).collect();
         let pair: Vec<usize> = others().collect();
-        shapes.push((format!("{name} is alone"), [deaf.clone(), mute.clone()].concat()));
-        shapes.push((format!("{name} is deaf"), deaf));
-        shapes.push((format!("{name} is mute"), mute));
         let parted = vec![(pair[0], pair[1]), (pair[1], pair[0])];
-        shapes.push((format!("all but {name} are parted"), parted));
+        shapes.extend([
+            Shape { kind: "alone", node, cuts: [deaf.clone(), mute.clone()].concat() },
+            Shape { kind: "deaf", node, cuts: deaf },
+            Shape { kind: "mute", node, cuts: mute },
+            Shape { kind: "between two that are parted", node, cuts: parted },
+        ]);
     }
     assert_eq!(shapes.len(), 12, "four for each node");
     shapes
@@ -38,13 +47,17 @@ fn shapes() -> Vec<(String, Cuts)> {
 fn no_partition_parts_a_log() {
     let Some(mut stage) = Stage::up("partitions") else { return };
     for _ in 0..size("DRILL_ROUNDS", 1) {
-        for (name, cuts) in shapes() {
-            stage.phase(name, |stage| {
+        for Shape { kind, node, cuts } in shapes() {
+            stage.phase(format!("{} is {kind}", NAMES[node]), |stage| {
+                let at = stage.record.now();
                 for (from, to) in cuts {
                     let link = Link { cut: true, ..Link::default() };
                     stage.fleet.switch.set(from, to, link);
                 }
-                rest(PARTITION_MS);
+                stage.hit(kind, at);
+                stage.record.await_progress(at);
+                let lasted = (stage.record.now() - at) / MILLI;
+                rest(PARTITION_MS.saturating_sub(lasted));
             });
         }
     }

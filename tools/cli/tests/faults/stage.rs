@@ -25,8 +25,8 @@ pub(crate) struct Stage {
     balancer: Balancer,
     pub(crate) fleet: Fleet,
     phases: Vec<Phase>,
-    /// What died when.
-    deaths: Vec<(&'static str, Time)>,
+    /// What hit the cluster when.
+    hits: Vec<(&'static str, Time)>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -56,22 +56,28 @@ impl Stage {
             balancer,
             fleet,
             phases: Vec::new(),
-            deaths: Vec::new(),
+            hits: Vec::new(),
             _alone: alone,
         };
         stage.record.await_progress(stage.record.now());
         Some(stage)
     }
 
-    /// Does something to the cluster. Afterwards all must work again.
+    /// Does something to the cluster, then mends the network. Afterwards every session must take
+    /// appends.
     pub(crate) fn phase(&mut self, name: impl Into<String>, work: impl FnOnce(&mut Stage)) {
         let from = self.record.now();
         work(self);
         let to = self.record.now();
         self.fleet.switch.heal();
-        self.fleet.await_ready();
         self.record.await_progress(self.record.now());
         self.phases.push(Phase { name: name.into(), from, to });
+    }
+
+    /// Does something after which every node must become ready again.
+    pub(crate) fn phase_and_ready(&mut self, name: String, work: impl FnOnce(&mut Stage)) {
+        self.phase(name, work);
+        self.fleet.await_ready();
     }
 
     /// Kills nodes at once.
@@ -80,7 +86,12 @@ impl Stage {
         for node in nodes {
             self.fleet.nodes[*node].kill();
         }
-        self.deaths.push((what, at));
+        self.hit(what, at);
+    }
+
+    /// Notes when the cluster was hit; the report says how long it took to recover.
+    pub(crate) fn hit(&mut self, what: &'static str, at: Time) {
+        self.hits.push((what, at));
     }
 
     /// Ends the load and judges all that clients were told.
@@ -92,6 +103,7 @@ impl Stage {
         for client in self.clients.drain(..) {
             client.join().expect("a client gets its answers");
         }
+        self.fleet.await_ready();
         let mut findings = Findings::default();
         let logs = judge::logs(&self.record, &mut findings);
         for tail in self.tails.drain(..) {
@@ -120,12 +132,12 @@ impl Stage {
         for phase in &self.phases {
             print_phase(&self.record, phase);
         }
-        let mut kinds: Vec<&str> = self.deaths.iter().map(|(what, _)| *what).collect();
+        let mut kinds: Vec<&str> = self.hits.iter().map(|(what, _)| *what).collect();
         kinds.sort_unstable();
         kinds.dedup();
         for kind in kinds {
-            let deaths = self.deaths.iter().filter(|(what, _)| *what == kind);
-            let times: Vec<Time> = deaths.map(|(_, at)| *at).collect();
+            let hits = self.hits.iter().filter(|(what, _)| *what == kind);
+            let times: Vec<Time> = hits.map(|(_, at)| *at).collect();
             print_recoveries(&self.record, kind, &times);
         }
     }

@@ -28,7 +28,7 @@ fn a_rolling_restart_is_seen_by_nobody() {
     let Some(mut stage) = Stage::up("rolling restart") else { return };
     for _ in 0..size("DRILL_ROUNDS", 1) {
         for (node, name) in NAMES.iter().enumerate() {
-            stage.phase(format!("restart of {name}"), |stage| roll(stage, node));
+            stage.phase_and_ready(format!("restart of {name}"), |stage| roll(stage, node));
         }
     }
     for node in 0..NODES {
@@ -61,18 +61,18 @@ fn a_slow_disk_and_an_empty_one_lose_nothing() {
     for round in 0..size("DRILL_ROUNDS", 1) {
         let node = usize::try_from(round).expect("small") % NODES;
         let name = NAMES[node];
-        stage.phase(format!("slow disk at {name}, which leads"), |stage| {
+        stage.phase_and_ready(format!("slow disk at {name}, which leads"), |stage| {
             slow(stage, node);
         });
-        stage.phase(format!("slow disk at {name}, which follows"), |stage| {
+        stage.phase_and_ready(format!("slow disk at {name}, which follows"), |stage| {
             stage.fleet.drain(node);
             slow(stage, node);
             stage.fleet.undrain(node);
         });
-        stage.phase(format!("{name} with an empty disk"), |stage| replace(stage, node));
+        stage.phase_and_ready(format!("{name} with an empty disk"), |stage| replace(stage, node));
         // Its copies count from now on.
         let other = (node + 1) % NODES;
-        stage.phase(format!("{} dies after that", NAMES[other]), |stage| {
+        stage.phase_and_ready(format!("{} dies after that", NAMES[other]), |stage| {
             let at = stage.record.now();
             stage.kill("a node died beside a new one", &[other]);
             stage.record.await_progress(at);
