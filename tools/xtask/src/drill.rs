@@ -5,10 +5,11 @@ use std::path::Path;
 use crate::gate;
 
 /// What can be said, the variable that the drills read, and what counts if nothing is said.
-const SIZES: [(&str, &str, u64); 4] = [
+const SIZES: [(&str, &str, u64); 5] = [
     ("--kills", "DRILL_KILLS", 200),
     ("--all", "DRILL_ALL", 50),
     ("--rounds", "DRILL_ROUNDS", 5),
+    ("--rest", "DRILL_REST_MS", 70),
     ("--seed", "DRILL_SEED", 1),
 ];
 

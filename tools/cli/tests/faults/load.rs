@@ -15,15 +15,15 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use crate::balancer::balancer;
 use crate::client::{Client, Told};
-use crate::ground::{PATIENCE, rest};
+use crate::ground::{PATIENCE, rest, size, until};
 use crate::node::Node;
 use crate::record::{Record, SESSIONS, events, page};
 use crate::switch::NODES;
 
 /// What every event of a client without a name holds behind its own members.
 const REST: &str = r#","tenant_id":"service","metadata":{"starcite_principal":{"tenant_id":"service","actor":"service:service","principal_type":"service","principal_id":"service"}},"refs":{},"idempotency_key":null"#;
-/// Milliseconds a client rests between two requests, at least and at most.
-const REST_MS: (u64, u64) = (20, 140);
+/// Milliseconds a client rests between two requests, at most.
+const REST_MS: u64 = 140;
 /// Bytes an event is filled with, at most.
 const PADDING_MAX: u64 = 800;
 /// Events of a page.
@@ -38,10 +38,11 @@ pub(crate) fn create(record: &Record) {
         record.history(session).create_asked = Some(record.now());
         let body = format!(r#"{{"id":"{id}"}}"#);
         let address = Node::address(session % NODES);
-        match client.post(address, "/v1/sessions", &body) {
-            Told::Answer(answer) if answer.status == 201 => {}
-            other => panic!("a session is made: {other:?}"),
-        }
+        // What was tried before may have made it.
+        until("a session is made", || match client.post(address, "/v1/sessions", &body) {
+            Told::Answer(answer) => matches!(answer.status, 201 | 409),
+            Told::NotSent | Told::Lost => false,
+        });
         record.history(session).created = Some(record.now());
     }
 }
@@ -101,6 +102,8 @@ struct Hand {
     node: Option<usize>,
     /// The newest head it was told.
     head: u64,
+    /// Milliseconds it rests between two requests, at most.
+    rest_ms: u64,
 }
 
 /// An append before it is asked.
@@ -114,7 +117,8 @@ impl Hand {
     fn new(record: Arc<Record>, (session, id): (usize, u32), through: bool) -> Hand {
         let dice = Dice::new(u64::from(id), Salt(11));
         let node = (!through).then_some(id as usize % NODES);
-        Hand { record, session, id, client: Client::new(), dice, node, head: 0 }
+        let rest_ms = size("DRILL_REST_MS", REST_MS);
+        Hand { record, session, id, client: Client::new(), dice, node, head: 0, rest_ms }
     }
 
     fn address(&self) -> SocketAddr {
@@ -122,7 +126,7 @@ impl Hand {
     }
 
     fn rest(&mut self) {
-        rest(self.dice.between(REST_MS.0, REST_MS.1));
+        rest(self.dice.between(self.rest_ms / 8, self.rest_ms));
     }
 
     /// Asks somebody else from now on.
