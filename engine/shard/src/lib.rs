@@ -27,7 +27,9 @@ mod commit;
 pub mod effect;
 mod export;
 mod flush;
+mod frames;
 mod group;
+mod handouts;
 mod import;
 mod machine;
 mod members;
@@ -37,6 +39,7 @@ pub mod opening;
 mod pages;
 pub mod peer;
 mod reads;
+mod repairs;
 mod requests;
 pub mod route;
 #[cfg(feature = "sabotage")]

@@ -3,7 +3,8 @@
 //!
 //! What it does is told in other files: `requests` (what clients ask), `commit` (entries to the log,
 //! committed ones to the sessions), `neighbours` (other nodes' signs of life, ticks, leadership),
-//! `members` (who belongs to a group), `export` and `import` (snapshots), `storage` (the log's turn, and
+//! `members` (who belongs to a group), `export` and `import` (snapshots), `handouts` and `repairs` (events
+//! of other replicas), `storage` (the log's turn, and
 //! what the disk has done).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,12 +21,14 @@ use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, SegmentNu
 use crate::export::Exports;
 use crate::flush::Flush;
 use crate::group::Group;
-use crate::import::Import;
+use crate::handouts::Handouts;
+use crate::import::{Import, Offers};
 use crate::machine::Machine;
 use crate::neighbours::{NeighbourStatus, Neighbours};
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
+use crate::repairs::Repairs;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
 use crate::tails::Tails;
@@ -80,6 +83,10 @@ pub struct Shard {
     pub(crate) lists: Lists,
     pub(crate) neighbours: Neighbours,
     pub(crate) exports: Exports,
+    pub(crate) handouts: Handouts,
+    pub(crate) repairs: Repairs,
+    /// Snapshots that are offered and wait for their turn, by group.
+    pub(crate) offers: Offers,
     /// The snapshot that is being taken over.
     pub(crate) import: Option<Import>,
     /// Files of snapshots taken over that no checkpoint covers: group and last index of each.
@@ -160,6 +167,9 @@ impl Shard {
             neighbours: Neighbours::default(),
             // A life that sends snapshots has led, and so has written at least a batch.
             exports: Exports::new(newest.0 << EXPORT_NUMBER_BITS),
+            handouts: Handouts::default(),
+            repairs: Repairs::default(),
+            offers: Offers::default(),
             import: None,
             snapshot_files: BTreeMap::new(),
             parked: VecDeque::new(),
@@ -195,6 +205,7 @@ impl Shard {
             Input::TailClose { tail } => {
                 self.tails.close(tail, &mut self.machine);
                 self.reads.forget(Purpose::Tail(tail));
+                self.repairs.forget(Purpose::Tail(tail));
             }
             Input::Disk(completion) => self.completed(completion, now),
             Input::Peer { from, message } => self.peer(from, message, now),
@@ -216,6 +227,7 @@ impl Shard {
             self.replies.push((ticket, reply));
         }
         self.work_on_import(now);
+        self.work_on_repairs(now);
         self.work_on_flush(now);
         self.write_log(now);
         self.tails.pump(now.monotonic, &mut self.machine, &mut self.reads);

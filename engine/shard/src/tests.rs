@@ -1,9 +1,11 @@
 mod aligned;
 mod cluster;
+mod frames;
 mod opening;
 mod readers;
 mod restart;
 mod route;
 mod sessions;
+mod snapshots;
 mod wal;
 mod world;

@@ -25,32 +25,35 @@ impl Peers for Outbox {
 }
 
 #[derive(Debug)]
-struct Machine {
-    shard: Option<Shard>,
-    disk: FakeDisk,
-    clients: FakeClients,
+pub(super) struct Machine {
+    pub(super) shard: Option<Shard>,
+    pub(super) disk: FakeDisk,
+    pub(super) clients: FakeClients,
     options: Options,
 }
 
 #[derive(Debug)]
-struct Net {
-    nodes: BTreeMap<NodeId, Machine>,
+pub(super) struct Net {
+    pub(super) nodes: BTreeMap<NodeId, Machine>,
     wire: VecDeque<(NodeId, NodeId, PeerMessage)>,
     /// Nodes nobody hears and who hear nobody.
-    cut: BTreeSet<NodeId>,
+    pub(super) cut: BTreeSet<NodeId>,
     now: Now,
     next: u64,
+    /// Parts of snapshots wait here while they are slow: one arrives every ten milliseconds.
+    bulk: VecDeque<(NodeId, NodeId, PeerMessage)>,
+    pub(super) slow: bool,
 }
 
-fn node(name: u32, life: u32) -> NodeId {
+pub(super) fn node(name: u32, life: u32) -> NodeId {
     NodeId(MemberId::new(NameTag(name), life).0)
 }
 
-fn founders() -> Vec<NodeId> {
+pub(super) fn founders() -> Vec<NodeId> {
     (1..=3).map(|name| node(name, 1)).collect()
 }
 
-fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
+pub(super) fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
     Options {
         placement: Placement::new(groups, 1),
         shard: ShardId(0),
@@ -70,17 +73,18 @@ fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
 }
 
 impl Net {
-    fn new(groups: u32, hot_bytes_max: u64) -> Net {
+    pub(super) fn new(groups: u32, hot_bytes_max: u64) -> Net {
         let now = Now { monotonic: 1_000_000, wall: Micros(1_700_000_000_000_000) };
         let nodes = BTreeMap::new();
-        let mut net = Net { nodes, wire: VecDeque::new(), cut: BTreeSet::new(), now, next: 1 };
+        let (wire, bulk, cut) = (VecDeque::new(), VecDeque::new(), BTreeSet::new());
+        let mut net = Net { nodes, wire, cut, now, next: 1, bulk, slow: false };
         for own in founders() {
             net.add(options(own, groups, hot_bytes_max), FakeDisk::default());
         }
         net
     }
 
-    fn add(&mut self, options: Options, disk: FakeDisk) {
+    pub(super) fn add(&mut self, options: Options, disk: FakeDisk) {
         let own = options.cluster.own;
         let shard = open(options.clone(), &disk).expect("an explicable disk");
         let machine =
@@ -97,7 +101,7 @@ impl Net {
         self.nodes.iter().filter(|(_, machine)| machine.shard.is_some()).map(|(node, _)| *node)
     }
 
-    fn kill(&mut self, node: NodeId) {
+    pub(super) fn kill(&mut self, node: NodeId) {
         let machine = self.nodes.get_mut(&node).unwrap();
         machine.shard = None;
         machine.disk.crash();
@@ -107,12 +111,12 @@ impl Net {
         }
     }
 
-    fn restart(&mut self, node: NodeId) {
+    pub(super) fn restart(&mut self, node: NodeId) {
         let Machine { disk, options, .. } = self.nodes.remove(&node).unwrap();
         self.add(options, disk);
     }
 
-    fn give(&mut self, node: NodeId, input: Input) {
+    pub(super) fn give(&mut self, node: NodeId, input: Input) {
         let now = self.now;
         if let Some(shard) = &mut self.nodes.get_mut(&node).unwrap().shard {
             shard.step(input, now);
@@ -120,7 +124,7 @@ impl Net {
     }
 
     /// Turns and deliveries until nothing moves.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 200_000, "a cluster comes to rest");
             let mut quiet = true;
@@ -140,6 +144,10 @@ impl Net {
                 self.wire.extend(messages);
             }
             while let Some((from, to, message)) = self.wire.pop_front() {
+                if self.slow && matches!(message, PeerMessage::Snapshot { .. }) {
+                    self.bulk.push_back((from, to, message));
+                    continue;
+                }
                 let cut = self.cut.contains(&from) || self.cut.contains(&to);
                 if !cut && self.nodes.get(&to).is_some_and(|machine| machine.shard.is_some()) {
                     quiet = false;
@@ -152,10 +160,15 @@ impl Net {
         }
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub(super) fn pass(&mut self, millis: u64) {
         for _ in 0..millis / 10 {
             self.now.monotonic += 10_000;
             self.now.wall.0 += 10_000;
+            if let Some((from, to, message)) = self.bulk.pop_front()
+                && self.nodes.get(&to).is_some_and(|machine| machine.shard.is_some())
+            {
+                self.give(to, Input::Peer { from, message });
+            }
             for own in self.alive().collect::<Vec<_>>() {
                 self.give(own, Input::Tick);
             }
@@ -163,7 +176,7 @@ impl Net {
         }
     }
 
-    fn ask(&mut self, at: NodeId, request: Request) -> Option<Reply> {
+    pub(super) fn ask(&mut self, at: NodeId, request: Request) -> Option<Reply> {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.give(at, Input::Request { ticket, request });
@@ -172,7 +185,7 @@ impl Net {
     }
 
     /// Asks any node, and goes where it says.
-    fn call(&mut self, request: &Request) -> Reply {
+    pub(super) fn call(&mut self, request: &Request) -> Reply {
         let mut at = self.alive().find(|node| !self.cut.contains(node)).unwrap();
         for _ in 0..400 {
             match self.ask(at, request.clone()) {
@@ -190,14 +203,14 @@ impl Net {
         panic!("nobody answers {request:?}")
     }
 
-    fn append(&mut self, name: &str, text: &str) -> Appended {
+    pub(super) fn append(&mut self, name: &str, text: &str) -> Appended {
         match self.call(&Request::Append(append(name, None, text))) {
             Reply::Appended(appended) => appended,
             other => panic!("{other:?}"),
         }
     }
 
-    fn leaders(&self) -> BTreeMap<u32, NodeId> {
+    pub(super) fn leaders(&self) -> BTreeMap<u32, NodeId> {
         let mut leaders = BTreeMap::new();
         for own in self.alive().filter(|node| !self.cut.contains(node)) {
             for (group, status) in self.nodes[&own].shard.as_ref().unwrap().statuses() {
@@ -210,7 +223,7 @@ impl Net {
     }
 
     /// What a tail from the start delivers at a node.
-    fn events(&mut self, at: NodeId, name: &str) -> Vec<String> {
+    pub(super) fn events(&mut self, at: NodeId, name: &str) -> Vec<String> {
         let tail = TailId(self.next);
         self.next += 1;
         self.give(
@@ -240,7 +253,7 @@ impl Net {
         texts
     }
 
-    fn gauges(&self, at: NodeId) -> crate::effect::Gauges {
+    pub(super) fn gauges(&self, at: NodeId) -> crate::effect::Gauges {
         self.nodes[&at].shard.as_ref().unwrap().gauges()
     }
 }
