@@ -8,12 +8,28 @@ use model::ids::Seq;
 use raft::NodeId;
 
 use crate::effect::{Facts, FileName, Input, TailId};
+use crate::peer::PeerMessage;
 
 use super::cluster::{Net, founders, node, options};
 use super::world::{FakeDisk, create, id};
 
 fn facts(net: &Net, at: NodeId) -> Facts {
     net.nodes[&at].shard.as_ref().unwrap().facts()
+}
+
+fn is_bulk(message: &PeerMessage) -> bool {
+    matches!(message, PeerMessage::Snapshot { .. })
+}
+
+/// Lets time pass while one part of a snapshot arrives every ten milliseconds.
+fn pass_slowly(net: &mut Net, millis: u64) {
+    for _ in 0..millis / 10 {
+        net.pass(10);
+        if !net.held.is_empty() {
+            let (from, to, message) = net.held.remove(0);
+            net.give(to, Input::Peer { from, message });
+        }
+    }
 }
 
 /// Flips a bit in the middle of every chunk of a node.
@@ -55,22 +71,23 @@ fn a_follower_of_a_busy_group_is_brought_up_by_one_snapshot() {
         count += 1;
     }
     net.restart(behind);
-    net.slow = true;
+    net.holds = is_bulk;
     // More than the log keeps for a follower that is a little behind goes by meanwhile.
     let mut rounds = 0;
     while facts(&net, behind).snapshots_installed == 0 {
         net.append("a", &text);
         net.append("b", &text);
         count += 1;
-        net.pass(10);
+        pass_slowly(&mut net, 10);
         rounds += 1;
         assert!(rounds < 2_000, "a snapshot comes to its end");
     }
     for _ in 0..100 {
         net.append("a", &text);
         count += 1;
-        net.pass(10);
+        pass_slowly(&mut net, 10);
     }
+    net.holds = |_| false;
     net.pass(1_000);
     assert_eq!(facts(&net, behind).snapshots_installed, 1);
     assert_eq!(net.gauges(behind).groups_not_ready, 0);
@@ -167,11 +184,11 @@ fn many_small_blocks_come_together() {
         net.append(name, &text);
     }
     net.restart(behind);
-    net.slow = true;
+    net.holds = is_bulk;
     // A part each ten milliseconds: one by one, 200 blocks would take four seconds.
-    net.pass(1_500);
+    pass_slowly(&mut net, 1_500);
     assert!(0 < facts(&net, behind).snapshots_installed);
-    net.slow = false;
+    net.holds = |_| false;
     net.pass(500);
     for name in &names {
         assert_eq!(net.events(behind, name).len(), 2);
