@@ -42,6 +42,7 @@ impl Shard {
             if !led && self.groups[slot].node.status().role == Role::Leader {
                 self.facts.elections_won += 1;
             }
+            self.note_rest(slot);
         }
     }
 

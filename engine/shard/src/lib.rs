@@ -41,6 +41,7 @@ pub mod peer;
 mod reads;
 mod repairs;
 mod requests;
+mod rest;
 pub mod route;
 #[cfg(feature = "sabotage")]
 mod sabotage;

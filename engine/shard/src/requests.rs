@@ -101,7 +101,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.gathering) {
             let context = self.next_context;
             self.next_context += 1;
-            self.groups[slot].ask_round(context);
+            self.groups[slot].ask_round(context, now.monotonic);
             self.wake(slot);
         }
     }

@@ -2,7 +2,8 @@
 //! speaks once for all causes of a turn.
 //!
 //! What it does is told in other files: `requests` (what clients ask), `commit` (entries to the log,
-//! committed ones to the sessions), `neighbours` (other nodes' signs of life, ticks, leadership),
+//! committed ones to the sessions), `neighbours` (other nodes' signs of life, leadership), `rest`
+//! (which groups time passes for),
 //! `members` (who belongs to a group), `export` and `import` (snapshots), `handouts` and `repairs` (events
 //! of other replicas), `storage` (the log's turn, and
 //! what the disk has done).
@@ -29,6 +30,7 @@ use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
 use crate::repairs::Repairs;
+use crate::rest::Restless;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
 use crate::tails::Tails;
@@ -124,8 +126,7 @@ pub struct Shard {
     pub(crate) rewriting: Vec<(GroupId, BatchNumber, SegmentNumber)>,
     pub(crate) scratch: AlignedVec,
     pub(crate) facts: Facts,
-    /// Groups that cannot commit or are behind, as of the last look.
-    pub(crate) not_ready: usize,
+    pub(crate) restless: Restless,
     /// Whether the log says that groups are in doubt about their end.
     pub(crate) doubtful: bool,
 }
@@ -146,7 +147,6 @@ impl Shard {
         machine: Machine,
         (wal, flush): (Wal, Flush),
     ) -> Shard {
-        let not_ready = groups.len();
         let newest = wal.durable_batch();
         #[cfg(feature = "sabotage")]
         let newest = match options.sabotage {
@@ -156,6 +156,7 @@ impl Shard {
         Shard {
             options,
             awake: (0..groups.len()).collect(),
+            restless: Restless::new(groups.len()),
             groups,
             machine,
             wal,
@@ -191,7 +192,6 @@ impl Shard {
             rewriting: Vec::new(),
             scratch: AlignedVec::new(),
             facts: Facts::default(),
-            not_ready,
             doubtful: false,
         }
     }
@@ -254,7 +254,7 @@ impl Shard {
             || self.wal.wants_mark()
             || self.tails.has_stalled()
             || self.no_space()
-            || 0 < self.not_ready
+            || !self.is_ready()
     }
 
     /// What happened since the shard was opened.
@@ -266,9 +266,9 @@ impl Shard {
         }
     }
 
-    /// Whether every group hosted here can commit and is caught up, as of the last tick.
+    /// Whether every group hosted here can commit and is caught up, as of the last turn.
     pub fn is_ready(&self) -> bool {
-        self.not_ready == 0
+        self.restless.failing() == 0
     }
 
     /// The other nodes as this shard hears them.
@@ -286,11 +286,11 @@ impl Shard {
             tails: self.tails.len() as u64,
             hot_bytes: self.machine.hot_bytes,
             log_segments: self.wal.segments_in_use() as u64,
-            groups_not_ready: count(&|group| group.is_hosted(own) && !group.is_ready()),
+            groups_not_ready: self.restless.failing() as u64,
             groups_hosted: count(&|group| group.is_hosted(own)),
             groups_led: count(&|group| group.node.status().role == Role::Leader),
             groups_to_give: count(&|group| self.could_be_given(group)),
-            groups_quiet: count(&|group| group.node.is_quiet()),
+            groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
             no_space: self.no_space(),
         }
     }

@@ -7,5 +7,6 @@ mod restart;
 mod route;
 mod sessions;
 mod snapshots;
+mod waiting;
 mod wal;
 mod world;
