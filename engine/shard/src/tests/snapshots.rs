@@ -75,13 +75,16 @@ fn a_follower_of_a_busy_group_is_brought_up_by_one_snapshot() {
     // More than the log keeps for a follower that is a little behind goes by meanwhile.
     let mut rounds = 0;
     while facts(&net, behind).snapshots_installed == 0 {
-        net.append("a", &text);
+        for _ in 0..11 {
+            net.append("a", &text);
+            count += 1;
+        }
         net.append("b", &text);
-        count += 1;
         pass_slowly(&mut net, 10);
         rounds += 1;
-        assert!(rounds < 2_000, "a snapshot comes to its end");
+        assert!(rounds < 1_000, "a snapshot comes to its end");
     }
+    assert!(32 * 1024 < rounds * 12 * text.len(), "{rounds}");
     for _ in 0..100 {
         net.append("a", &text);
         count += 1;
