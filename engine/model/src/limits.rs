@@ -84,12 +84,32 @@ pub const LOG_STALL_MS: u64 = 1_000;
 /// its groups: two seconds of a core's fastest appends. One further behind is sent what its sessions
 /// lack instead.
 pub const LOG_KEPT_BYTES_PER_SHARD: usize = 64 * 1024 * 1024;
-/// How many times as much is kept while a snapshot of the group is sent: the receiver goes on behind it.
-pub const LOG_KEPT_WHILE_SENDING: usize = 8;
+/// How many times as much a shard keeps for the groups whose snapshots it sends: their receivers go on
+/// behind them.
+pub const LOG_KEPT_WHILE_SENDING: usize = 4;
 /// Snapshots one shard sends at a time.
 pub const EXPORTS_PER_SHARD: usize = 2;
 /// Bytes of one part of a snapshot, unless one event alone is longer.
 pub const SNAPSHOT_PART_BYTES: usize = 256 * 1024;
+/// Bytes of sessions that changed before their turn in a snapshot and wait to be sent; a snapshot for
+/// which more would wait is begun anew.
+pub const SNAPSHOT_AHEAD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of all sessions' frames in one snapshot: more than any group should have.
+pub const SNAPSHOT_FRAMES_BYTES_MAX: u64 = 1 << 32;
+/// Bytes of one session's frame: what it remembers, its metadata, and what is said around them.
+pub const SESSION_FRAME_BYTES_MAX: usize = 3 * REMEMBERED_BYTES_PER_SESSION + 4 * BODY_BYTES_MAX;
+/// Sessions whose events a replica asks another one for at once.
+pub const SNAPSHOT_WANTS_MAX: usize = 64;
+/// Blocks another replica is read for one answer.
+pub const SNAPSHOT_BLOCKS_MAX: usize = 64;
+/// Answers with events that one shard puts together for other replicas at a time; more are not begun.
+pub const HANDOUTS_PER_SHARD: usize = 32;
+/// Offers of snapshots that wait for their turn in one shard: each comes again.
+pub const OFFERS_PER_SHARD: usize = 256;
+/// Blocks that wait in one shard to be fetched from another replica, since they cannot be read here.
+pub const REPAIRS_PER_SHARD: usize = 64;
+/// Milliseconds after which another replica is asked for such a block.
+pub const REPAIR_PATIENCE_MS: u64 = 1_000;
 /// Milliseconds after which a part of a snapshot is asked for again.
 pub const SNAPSHOT_RETRY_MS: u64 = 500;
 /// Milliseconds without a word after which either side gives a snapshot up.

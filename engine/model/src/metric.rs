@@ -180,6 +180,8 @@ metrics! {
         "Blocks of sealed chunks read for replay.";
     ChunkReadFailures "starcite_chunk_read_failures_total" Counter, Count, ["shard"],
         "Blocks of sealed chunks that could not be read or failed their checksum.";
+    ChunkBlocksRepaired "starcite_chunk_blocks_repaired_total" Counter, Count, ["shard"],
+        "Of those, blocks that were fetched from another node and written anew.";
     RequestsWaiting "starcite_requests_waiting" Gauge, Count, ["shard"],
         "Requests waiting for the shard's next turn.";
     RequestBytesWaiting "starcite_request_bytes_waiting" Gauge, Bytes, ["shard"],

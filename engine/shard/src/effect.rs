@@ -324,6 +324,8 @@ pub struct Facts {
     pub chunk_reads: u64,
     /// Blocks of chunks that could not be read or failed their checksum.
     pub chunk_read_failures: u64,
+    /// Of those, blocks another replica gave, which are written anew.
+    pub chunk_blocks_repaired: u64,
     /// Times a group of this shard began to be led here.
     pub elections_won: u64,
     /// Leaderships given to another node on purpose.

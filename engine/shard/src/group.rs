@@ -64,6 +64,8 @@ pub(crate) enum Read {
 #[derive(Debug)]
 struct Round {
     context: u64,
+    /// When it was asked for.
+    at: u64,
     /// What must be applied, once that is known.
     index: Option<Index>,
     reads: Vec<Read>,
@@ -165,9 +167,9 @@ impl Group {
     }
 
     /// Asks for a round among the members for the reads of this turn.
-    pub(crate) fn ask_round(&mut self, context: u64) {
+    pub(crate) fn ask_round(&mut self, context: u64, now: u64) {
         let reads = std::mem::take(&mut self.gathering);
-        self.rounds.push_back(Round { context, index: None, reads });
+        self.rounds.push_back(Round { context, at: now, index: None, reads });
         self.node.read(context);
     }
 
@@ -195,6 +197,13 @@ impl Group {
             !is_ripe
         });
         ripe
+    }
+
+    /// Reads whose rounds were asked for before `at`: their leader is gone, or what they wait for is not
+    /// coming.
+    pub(crate) fn late_reads(&mut self, at: u64) -> Vec<Read> {
+        let late = self.rounds.iter().take_while(|round| round.at < at).count();
+        self.rounds.drain(..late).flat_map(|round| round.reads).collect()
     }
 
     /// Whether anybody waits for a read.

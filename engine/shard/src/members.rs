@@ -81,7 +81,7 @@ impl Shard {
     }
 
     /// The members a group should have, ascending: of each wanted node the life that is a member and
-    /// lives, else the one that is connected, else the one that is a member. `None` while one is not
+    /// lives, else the one that is connected, else the one that learns, else the one that is a member. `None` while one is not
     /// known at all: it would leave the group a member short.
     fn wanted_members(&self, slot: usize, members: &Membership) -> Option<Vec<NodeId>> {
         let group = &self.groups[slot];
@@ -93,7 +93,10 @@ impl Shard {
             let linked: Vec<NodeId> =
                 self.neighbours.linked().filter(|id| tag(*id) == *name).collect();
             let all = known.iter().chain(&linked).copied();
-            let chosen = all.clone().find(lives).or_else(|| all.clone().next());
+            // One that learns goes on even if it is not heard for a moment: it holds more than a new one.
+            let learns = |id: &NodeId| members.learners.contains(id);
+            let chosen = all.clone().find(lives).or_else(|| all.clone().find(learns));
+            let chosen = chosen.or_else(|| all.clone().next());
             let chosen = if tag(own) == *name { Some(own) } else { chosen };
             wanted.push(chosen?);
         }

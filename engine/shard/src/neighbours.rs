@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use model::command::decode;
 use model::ids::{Now, ShardId};
-use model::limits::{DEPOSED_WAIT_MS, LOG_STALL_MS};
+use model::limits::LOG_STALL_MS;
 use raft::{Body, Content, Message, NodeId, Role};
 
 use crate::peer::{PeerMessage, Pulse};
@@ -250,7 +250,6 @@ impl Shard {
 
     pub(crate) fn tick(&mut self, now: Now) {
         self.tails.close_stalled(now.monotonic, &mut self.machine);
-        self.not_ready = self.count_not_ready();
         self.look_at_log(now);
         let timing = self.options.cluster.timing;
         if self.neighbours.tick_at == 0 {
@@ -268,6 +267,7 @@ impl Shard {
             self.look_at_exports(now);
             self.look_at_import(now);
             self.look_at_hosting();
+            self.look_at_repairs(now);
         }
         let stalled = self.drop_leaderships_if_stalled(now);
         if self.neighbours.pulse_at <= now.monotonic && !stalled {
@@ -305,26 +305,12 @@ impl Shard {
         }
     }
 
-    fn count_not_ready(&self) -> usize {
-        let own = self.options.cluster.own;
-        self.groups.iter().filter(|group| group.is_hosted(own) && !group.is_ready()).count()
-    }
-
-    fn tick_groups(&mut self) {
-        for slot in 0..self.groups.len() {
-            if !self.groups[slot].node.is_quiet() {
-                self.groups[slot].node.tick();
-                self.wake(slot);
-            }
-        }
-    }
-
     fn send_pulses(&mut self) {
         let pulse = Pulse {
             shard: self.options.shard,
             shards: self.options.placement.shards(),
             intent: self.wishes.seq,
-            ready: self.not_ready == 0,
+            ready: self.is_ready(),
             relieved: self.is_relieved(),
         };
         let linked = self.neighbours.linked();
@@ -345,23 +331,6 @@ impl Shard {
         }
         for (node, shard, shards) in silenced {
             self.fell_silent(node, shard, shards);
-        }
-    }
-
-    /// Requests whose group another node leads by now are answered after a while, should their entries
-    /// never come.
-    fn look_at_waiting(&mut self, now: Now) {
-        for slot in 0..self.groups.len() {
-            let group = &mut self.groups[slot];
-            let leads = group.node.status().role == Role::Leader && !group.leads_anew();
-            if !group.has_waiting() || leads {
-                group.deposed_at = None;
-                continue;
-            }
-            let since = *group.deposed_at.get_or_insert(now.monotonic);
-            if DEPOSED_WAIT_MS * 1_000 <= now.monotonic.saturating_sub(since) {
-                self.give_up_waiting(slot);
-            }
         }
     }
 

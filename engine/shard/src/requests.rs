@@ -124,11 +124,11 @@ impl Shard {
     }
 
     /// Asks for one round for all reads of each group that came in this turn.
-    pub(crate) fn ask_rounds(&mut self) {
+    pub(crate) fn ask_rounds(&mut self, now: Now) {
         for slot in std::mem::take(&mut self.gathering) {
             let context = self.next_context;
             self.next_context = context.wrapping_add(1);
-            self.groups[slot].ask_round(context);
+            self.groups[slot].ask_round(context, now.monotonic);
             self.wake(slot);
         }
     }

@@ -2,8 +2,9 @@
 //! speaks once for all causes of a turn.
 //!
 //! What it does is told in other files: `requests` (what clients ask), `commit` (entries to the log,
-//! committed ones to the sessions), `neighbours` (other nodes' signs of life, ticks, leadership),
-//! `wishes` (what operators want), `members` (who belongs to a group), `export` and `import` (snapshots), `storage` (the log's turn, and
+//! committed ones to the sessions), `neighbours` (other nodes' signs of life, leadership), `rest`
+//! (which groups time passes for), `wishes` (what operators want), `members` (who belongs to a group),
+//! `export` and `import` (snapshots), `handouts` and `repairs` (events of other replicas), `storage` (the log's turn, and
 //! what the disk has done).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,12 +21,15 @@ use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, SegmentNu
 use crate::export::Exports;
 use crate::flush::Flush;
 use crate::group::Group;
-use crate::import::Import;
+use crate::handouts::Handouts;
+use crate::import::{Import, Offers};
 use crate::machine::Machine;
 use crate::neighbours::{NeighbourStatus, Neighbours};
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
+use crate::repairs::Repairs;
+use crate::rest::Restless;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
 use crate::tails::Tails;
@@ -85,6 +89,10 @@ pub struct Shard {
     pub(crate) neighbours: Neighbours,
     pub(crate) wishes: Wishes,
     pub(crate) exports: Exports,
+    pub(crate) handouts: Handouts,
+    pub(crate) repairs: Repairs,
+    /// Snapshots that are offered and wait for their turn, by group.
+    pub(crate) offers: Offers,
     /// The snapshot that is being taken over.
     pub(crate) import: Option<Import>,
     /// Files of snapshots taken over that no checkpoint covers: group and last index of each.
@@ -122,8 +130,7 @@ pub struct Shard {
     pub(crate) rewriting: Vec<(GroupId, BatchNumber, SegmentNumber)>,
     pub(crate) scratch: AlignedVec,
     pub(crate) facts: Facts,
-    /// Groups that cannot commit or are behind, as of the last look.
-    pub(crate) not_ready: usize,
+    pub(crate) restless: Restless,
 }
 
 /// What waits for a batch: a receipt for the group's node, and what it may then say.
@@ -142,7 +149,6 @@ impl Shard {
         machine: Machine,
         (wal, flush): (Wal, Flush),
     ) -> Shard {
-        let not_ready = groups.len();
         let newest = wal.durable_batch();
         #[cfg(feature = "sabotage")]
         let newest = match options.sabotage {
@@ -154,6 +160,7 @@ impl Shard {
             wishes: Wishes::of(&options.cluster),
             options,
             awake: (0..groups.len()).collect(),
+            restless: Restless::new(groups.len()),
             groups,
             machine,
             wal,
@@ -165,6 +172,9 @@ impl Shard {
             neighbours: Neighbours::default(),
             // A life that sends snapshots has led, and so has written at least a batch.
             exports: Exports::new(newest.0 << EXPORT_NUMBER_BITS),
+            handouts: Handouts::default(),
+            repairs: Repairs::default(),
+            offers: Offers::default(),
             import: None,
             snapshot_files: BTreeMap::new(),
             parked: VecDeque::new(),
@@ -185,7 +195,6 @@ impl Shard {
             rewriting: Vec::new(),
             scratch: AlignedVec::new(),
             facts: Facts::default(),
-            not_ready,
         }
     }
 
@@ -198,6 +207,7 @@ impl Shard {
             Input::TailClose { tail } => {
                 self.tails.close(tail, &mut self.machine);
                 self.reads.forget(Purpose::Tail(tail));
+                self.repairs.forget(Purpose::Tail(tail));
             }
             Input::Disk(completion) => self.completed(completion, now),
             Input::Peer { from, message } => self.peer(from, message, now),
@@ -210,7 +220,7 @@ impl Shard {
     /// Acts once for all causes of a turn. A second call in a row has nothing to add but the next
     /// slice of background work.
     pub fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.ask_rounds();
+        self.ask_rounds(now);
         self.drain_groups(now);
         let groups = &self.groups;
         let placement = self.options.placement;
@@ -219,6 +229,7 @@ impl Shard {
             self.replies.push((ticket, reply));
         }
         self.work_on_import(now);
+        self.work_on_repairs(now);
         self.work_on_flush(now);
         self.write_log(now);
         self.tails.pump(now.monotonic, &mut self.machine, &mut self.reads);
@@ -245,7 +256,7 @@ impl Shard {
             || self.wal.wants_mark()
             || self.tails.has_stalled()
             || self.no_space()
-            || 0 < self.not_ready
+            || !self.is_ready()
     }
 
     /// What happened since the shard was opened.
@@ -257,9 +268,9 @@ impl Shard {
         }
     }
 
-    /// Whether every group hosted here can commit and is caught up, as of the last tick.
+    /// Whether every group hosted here can commit and is caught up, as of the last turn.
     pub fn is_ready(&self) -> bool {
-        self.not_ready == 0
+        self.restless.failing() == 0
     }
 
     /// The other nodes as this shard hears them.
@@ -277,11 +288,11 @@ impl Shard {
             tails: self.tails.len() as u64,
             hot_bytes: self.machine.hot_bytes,
             log_segments: self.wal.segments_in_use() as u64,
-            groups_not_ready: count(&|group| group.is_hosted(own) && !group.is_ready()),
+            groups_not_ready: self.restless.failing() as u64,
             groups_hosted: count(&|group| group.is_hosted(own)),
             groups_led: count(&|group| group.node.status().role == Role::Leader),
             groups_to_give: count(&|group| self.could_be_given(group)),
-            groups_quiet: count(&|group| group.node.is_quiet()),
+            groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
             no_space: self.no_space(),
         }
     }

@@ -87,15 +87,8 @@ impl Links {
         let papers = Papers { key: Key::new(secret), own, versions: VERSIONS };
         let book = Book::start(&cluster);
         let (standing, told) = (Standing::default(), Told::default());
-        Some(Links(Arc::new(Common {
-            founding,
-            papers,
-            book,
-            standing,
-            told,
-            credentials,
-            listen,
-        })))
+        let common = Common { founding, papers, book, standing, told, credentials, listen };
+        Some(Links(Arc::new(common)))
     }
 
     /// The other nodes that are known: configured, added by operators, or found.

@@ -21,8 +21,8 @@ pub(crate) struct Membership {
     member: MemberId,
     made_at: u64,
     started_at: u64,
-    credentials: Option<Credentials>,
     startup: Startup,
+    credentials: Option<Credentials>,
 }
 
 /// Finds out to which cluster the directory belongs; a new one joins the one that others know of, or
@@ -60,7 +60,7 @@ pub(crate) fn join(data_dir: &mut DataDir, config: &ServeConfig) -> Result<Membe
         tls = credentials.is_some(),
         "belongs to a cluster"
     );
-    Ok(Membership { founding, member, made_at, started_at, credentials, startup })
+    Ok(Membership { founding, member, made_at, started_at, startup, credentials })
 }
 
 impl Membership {

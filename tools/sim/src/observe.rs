@@ -133,6 +133,9 @@ pub(crate) fn stepped(step: &shard::peer::SnapshotStep, counters: &mut Counters)
         SnapshotStep::Frames { .. } | SnapshotStep::Events { .. } => {
             counters.reach(Reached::SnapshotPart);
         }
-        SnapshotStep::PullFrames { .. } | SnapshotStep::PullEvents { .. } => {}
+        SnapshotStep::PullFrames { .. }
+        | SnapshotStep::FramesEnd { .. }
+        | SnapshotStep::PullEvents { .. }
+        | SnapshotStep::Gone { .. } => {}
     }
 }

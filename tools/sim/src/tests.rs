@@ -1,9 +1,6 @@
 //! The simulator is tested before it is believed.
 
-mod agreement;
 mod disk;
-mod forge;
-mod maker;
 mod pieces;
 mod plans;
 mod raft;

@@ -27,7 +27,7 @@ impl Peers for Outbox {
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) shard: Option<Shard>,
-    disk: FakeDisk,
+    pub(super) disk: FakeDisk,
     pub(super) clients: FakeClients,
     options: Options,
 }
@@ -37,10 +37,10 @@ pub(super) struct Net {
     pub(super) nodes: BTreeMap<NodeId, Machine>,
     wire: VecDeque<(NodeId, NodeId, PeerMessage)>,
     /// Nodes nobody hears and who hear nobody.
-    cut: BTreeSet<NodeId>,
+    pub(super) cut: BTreeSet<NodeId>,
     /// Messages between nodes that arrive when the test wants.
-    holds: fn(&PeerMessage) -> bool,
-    held: Vec<(NodeId, NodeId, PeerMessage)>,
+    pub(super) holds: fn(&PeerMessage) -> bool,
+    pub(super) held: Vec<(NodeId, NodeId, PeerMessage)>,
     now: Now,
     next: u64,
 }

@@ -334,6 +334,44 @@ fn queries_that_are_refused() {
     );
 }
 
+#[test]
+fn a_newcomer_is_called_as_the_others_are() {
+    let seen = |config: &ClusterConfig, text: &str| -> Option<String> {
+        config.newcomer(text).map(|node| format!("{} {}:{}", node.name, node.host, node.port))
+    };
+    let short = cluster(&[THREE, ("NODE_NAME", "a")]);
+    let whole = cluster(&[
+        ("CLUSTER_NODES", "n@10.0.0.1,n@10.0.0.2"),
+        ("NODE_NAME", "n@10.0.0.1"),
+        ("STARCITE_WRITE_REPLICATION_FACTOR", "2"),
+    ]);
+    let found = cluster(&[
+        ("DNS_CLUSTER_QUERY", "starcite.internal"),
+        ("STARCITE_WRITE_NODE_IDS", "starcite@10.0.0.1"),
+        ("STARCITE_WRITE_REPLICATION_FACTOR", "1"),
+        ("NODE_NAME", "starcite@10.0.0.1"),
+    ]);
+    let cases: [(&ClusterConfig, &str, Option<&str>); 14] = [
+        (&short, "d@10.0.0.4", Some("d 10.0.0.4:4100")),
+        (&short, "d@Host-4:7", Some("d host-4:7")),
+        (&short, "d@[::1]:7", Some("d [::1]:7")),
+        (&short, "b", Some("b 10.0.0.2:4200")),
+        (&short, "d", None),
+        (&short, "d@", None),
+        (&short, "@h", None),
+        (&short, "d@h:0", None),
+        (&short, "d@h@i", None),
+        (&whole, "n@10.0.0.3", Some("n@10.0.0.3 10.0.0.3:4100")),
+        (&whole, "n@10.0.0.2", Some("n@10.0.0.2 10.0.0.2:4100")),
+        (&found, "starcite@10.0.0.9", Some("starcite@10.0.0.9 10.0.0.9:4100")),
+        (&found, "starcite@host", None),
+        (&found, "d@10.0.0.9", None),
+    ];
+    for (config, text, expected) in cases {
+        assert_eq!(seen(config, text).as_deref(), expected, "{text}");
+    }
+}
+
 const TLS: [(&str, &str); 3] = [
     ("STARCITE_PEER_TLS_CERT", "node.pem"),
     ("STARCITE_PEER_TLS_KEY", "node.key"),
@@ -385,43 +423,5 @@ fn every_node_is_somewhere() {
         ("other@10.0.0.1", None),
     ] {
         assert_eq!(at(&found, name).as_deref(), host, "{name}");
-    }
-}
-
-#[test]
-fn a_newcomer_is_called_as_the_others_are() {
-    let seen = |config: &ClusterConfig, text: &str| -> Option<String> {
-        config.newcomer(text).map(|node| format!("{} {}:{}", node.name, node.host, node.port))
-    };
-    let short = cluster(&[THREE, ("NODE_NAME", "a")]);
-    let whole = cluster(&[
-        ("CLUSTER_NODES", "n@10.0.0.1,n@10.0.0.2"),
-        ("NODE_NAME", "n@10.0.0.1"),
-        ("STARCITE_WRITE_REPLICATION_FACTOR", "2"),
-    ]);
-    let found = cluster(&[
-        ("DNS_CLUSTER_QUERY", "starcite.internal"),
-        ("STARCITE_WRITE_NODE_IDS", "starcite@10.0.0.1"),
-        ("STARCITE_WRITE_REPLICATION_FACTOR", "1"),
-        ("NODE_NAME", "starcite@10.0.0.1"),
-    ]);
-    let cases: [(&ClusterConfig, &str, Option<&str>); 14] = [
-        (&short, "d@10.0.0.4", Some("d 10.0.0.4:4100")),
-        (&short, "d@Host-4:7", Some("d host-4:7")),
-        (&short, "d@[::1]:7", Some("d [::1]:7")),
-        (&short, "b", Some("b 10.0.0.2:4200")),
-        (&short, "d", None),
-        (&short, "d@", None),
-        (&short, "@h", None),
-        (&short, "d@h:0", None),
-        (&short, "d@h@i", None),
-        (&whole, "n@10.0.0.3", Some("n@10.0.0.3 10.0.0.3:4100")),
-        (&whole, "n@10.0.0.2", Some("n@10.0.0.2 10.0.0.2:4100")),
-        (&found, "starcite@10.0.0.9", Some("starcite@10.0.0.9 10.0.0.9:4100")),
-        (&found, "starcite@host", None),
-        (&found, "d@10.0.0.9", None),
-    ];
-    for (config, text, expected) in cases {
-        assert_eq!(seen(config, text).as_deref(), expected, "{text}");
     }
 }
