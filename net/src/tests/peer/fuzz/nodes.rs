@@ -78,9 +78,10 @@ fn samples() -> Vec<PeerMessage> {
     let frames = Bytes::from_static(b"no sessions at all");
     let length = frames.len() as u64;
     let steps = [
-        SnapshotStep::Offer { number, head: head.clone(), frames: length },
-        SnapshotStep::Offer { number, head, frames: 0 },
+        SnapshotStep::Offer { number, last: head.last },
         SnapshotStep::Frames { number, offset: 0, bytes: frames },
+        SnapshotStep::FramesEnd { number, offset: length, head: head.clone() },
+        SnapshotStep::FramesEnd { number, offset: 0, head },
     ];
     let steps = steps.map(|step| PeerMessage::Snapshot { group, step });
     wire::samples().into_iter().chain(steps).collect()
