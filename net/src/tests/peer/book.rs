@@ -75,6 +75,10 @@ fn operators_add_nodes_and_move_them() {
     assert_eq!(book.addresses(&name("b")), Some(vec![([127, 0, 0, 1], 2).into()]), "configured");
     book.learn([node("d", at(5), 5)].iter());
     assert_eq!(book.addresses(&name("d")), Some(vec![([10, 0, 0, 5], 5).into()]));
+    assert_eq!(
+        ["b", "d", "e"].map(|named| book.host_of(&name(named))),
+        [Some(Host::Address([127, 0, 0, 1].into())), Some(at(5)), None]
+    );
     book.learn([node("e", Host::Name("localhost".into()), 6)].iter());
     assert!(!book.knows(&name("d")));
     assert_eq!(book.addresses(&name("d")), None);

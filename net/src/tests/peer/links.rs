@@ -302,11 +302,21 @@ impl Wire {
     }
 }
 
-pub(super) fn vote(node: &Node, session: &Session, term: u64) -> PeerMessage {
+fn raft(node: &Node, session: &Session, term: u64, body: Body) -> PeerMessage {
     let (from, to) = (NodeId(node.papers().own.member.0), NodeId(session.other.member.0));
-    let last = (Term(0), Index(0));
-    let body = Body::VoteRequest { last, transferred: true };
     PeerMessage::Raft { group: GroupId(1), message: Message { from, to, term: Term(term), body } }
+}
+
+/// The end of a log that is empty.
+const NOTHING: (Term, Index) = (Term(0), Index(0));
+
+pub(super) fn vote(node: &Node, session: &Session, term: u64) -> PeerMessage {
+    raft(node, session, term, Body::VoteRequest { last: NOTHING, transferred: true })
+}
+
+/// What a node that has just started asks before it votes: that the other knows of nothing it lacks.
+pub(super) fn nothing_lacks(node: &Node, session: &Session) -> PeerMessage {
+    raft(node, session, 0, Body::DoubtReply { remembered: Index(0), last: NOTHING })
 }
 
 #[test]
@@ -317,8 +327,8 @@ fn what_is_said_to_a_shard_is_answered_on_the_other_connection() {
     let (mut ours, mut saying) = node.connect(node.papers(), Lane::Log).unwrap();
     assert_eq!(saying.other, hearing.other);
     // Groups of two that hear nobody stand for election; this node votes for whoever stands later.
-    let request = vote(&node, &saying, 1_000);
-    ours.say(&mut saying, &[request]);
+    let messages = [nothing_lacks(&node, &saying), vote(&node, &saying, 1_000)];
+    ours.say(&mut saying, &messages);
     let answered = |message: &PeerMessage| match message {
         PeerMessage::Raft { group, message } => {
             *group == GroupId(1)

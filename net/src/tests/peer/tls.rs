@@ -21,7 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, version};
 use shard::peer::PeerMessage;
 
-use super::links::{Node, vote};
+use super::links::{Node, nothing_lacks, vote};
 use super::{cluster, name};
 use crate::peer::Credentials;
 use crate::peer::frame::Lane;
@@ -272,6 +272,8 @@ fn a_running_node_speaks_tls() {
     let own = node.papers().own.member;
     let (mut theirs, mut hearing) = node.accept(Lane::Log);
     let (mut ours, mut saying) = node.connect(node.papers(), Lane::Log).unwrap();
+    let first = nothing_lacks(&node, &saying);
+    ours.say(&mut saying, &[first]);
     // Much at once: many records of TLS, and frames that begin in the midst of one.
     for term in 1_000..1_004 {
         let requests = vec![vote(&node, &saying, term); 10_000];
