@@ -47,7 +47,9 @@ fn fold(words: &[Word]) -> Intent {
 
 #[test]
 fn the_last_word_about_a_node_holds() {
-    let cases: [(&[Word], &[(&str, u64)]); 7] = [
+    /// Words, and the nodes that are to be relieved then, each since which word.
+    type Case<'a> = (&'a [Word], &'a [(&'a str, u64)]);
+    let cases: [Case<'_>; 7] = [
         (&[], &[]),
         (&[drain("a")], &[("a", 1)]),
         (&[undrain("a")], &[]),
@@ -65,8 +67,10 @@ fn the_last_word_about_a_node_holds() {
 
 #[test]
 fn the_last_word_about_a_group_holds() {
+    /// Words, and who is to lead which group then.
+    type Case<'a> = (&'a [Word], &'a [(u32, &'a str)]);
     let release = |group| Word::Release(GroupId(group));
-    let cases: [(&[Word], &[(u32, &str)]); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&[], &[]),
         (&[release(3)], &[]),
         (&[prefer(3, "a"), prefer(2, "a")], &[(2, "a"), (3, "a")]),
