@@ -268,7 +268,7 @@ impl Shard {
             self.look_at_waiting(now);
             self.look_at_exports(now);
             self.look_at_import(now);
-            self.look_at_hosting();
+            self.look_at_hosting(now);
         }
         let stalled = self.drop_leaderships_if_stalled(now);
         if self.neighbours.pulse_at <= now.monotonic && !stalled {

@@ -37,7 +37,7 @@ pub(super) struct Net {
     pub(super) nodes: BTreeMap<NodeId, Machine>,
     wire: VecDeque<(NodeId, NodeId, PeerMessage)>,
     /// Nodes nobody hears and who hear nobody.
-    cut: BTreeSet<NodeId>,
+    pub(super) cut: BTreeSet<NodeId>,
     /// Messages between nodes that arrive when the test wants.
     holds: fn(&PeerMessage) -> bool,
     held: Vec<(NodeId, NodeId, PeerMessage)>,
