@@ -42,6 +42,10 @@ pub(crate) struct Group {
     pub(crate) deposed_at: Option<u64>,
     /// Whether the node was a member when that was last looked at.
     pub(crate) was_hosted: bool,
+    /// Since when no leader is known.
+    pub(crate) leaderless_since: Option<u64>,
+    /// Whether the group has left the node, as far as one can know that was cut off when it did.
+    pub(crate) is_orphan: bool,
 }
 
 #[derive(Debug)]
@@ -105,6 +109,8 @@ impl Group {
             awake: true,
             deposed_at: None,
             was_hosted: false,
+            leaderless_since: None,
+            is_orphan: false,
         }
     }
 
@@ -114,9 +120,9 @@ impl Group {
         status.role == Role::Leader && self.serving == Some(status.term)
     }
 
-    /// Whether this node is a member, learners included.
+    /// Whether this node is a member, learners included, and was not forgotten.
     pub(crate) fn is_hosted(&self, own: NodeId) -> bool {
-        self.node.membership().is_member(own)
+        self.node.membership().is_member(own) && !self.is_orphan
     }
 
     /// Whether the group can commit and what is applied here is not behind.

@@ -11,6 +11,9 @@ use crate::cluster::tag;
 use crate::shard::Shard;
 use crate::wishes::is_caught_up;
 
+/// Election timeouts without a leader after which a node that should not hold a group counts as removed.
+const ORPHAN_TIMEOUTS: u64 = 10;
+
 impl Shard {
     /// Begins the changes of members that are due in groups led here.
     pub(crate) fn order_members(&mut self, _: Now) {
@@ -40,11 +43,19 @@ impl Shard {
     }
 
     /// Ends the tails and reads of groups that have left this node: they would never hear of another
-    /// event.
-    pub(crate) fn look_at_hosting(&mut self) {
+    /// event. A node that was cut off when it was removed is not told: no leader speaks to it any more.
+    /// It counts as removed where nobody wants it to hold the group.
+    pub(crate) fn look_at_hosting(&mut self, now: Now) {
         let own = self.options.cluster.own;
+        let patience = ORPHAN_TIMEOUTS * self.options.cluster.timing.election_micros();
         let mut reads = Vec::new();
         for group in &mut self.groups {
+            if group.node.status().leader.is_some() || group.wanted.contains(&tag(own)) {
+                (group.leaderless_since, group.is_orphan) = (None, false);
+            } else {
+                let since = *group.leaderless_since.get_or_insert(now.monotonic);
+                group.is_orphan = patience <= now.monotonic.saturating_sub(since);
+            }
             let is_hosted = group.is_hosted(own);
             if std::mem::replace(&mut group.was_hosted, is_hosted) && !is_hosted {
                 self.tails.close_group(group.id, &mut self.machine);

@@ -266,7 +266,7 @@ impl Shard {
             self.look_at_waiting(now);
             self.look_at_exports(now);
             self.look_at_import(now);
-            self.look_at_hosting();
+            self.look_at_hosting(now);
             self.look_at_repairs(now);
         }
         let stalled = self.drop_leaderships_if_stalled(now);

@@ -9,6 +9,7 @@ use model::api::{Reply, Request, TailMessage, TailOpen};
 use model::cluster::NodeName;
 use model::error::Code;
 use model::intent::{self, Intent};
+use model::limits::FORWARD_SECONDS;
 use uring::{Gateway, Standing, rt};
 
 use super::Operator;
@@ -19,21 +20,32 @@ const LOOK: Duration = Duration::from_millis(100);
 /// could say that something was said.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// How long an answer is waited for at first, and at most: somebody who has lost the others may be asked,
+/// and would keep a node that starts from being ready; on a slow network a short wait ends with nothing.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_secs(FORWARD_SECONDS)];
+
 /// What became of listening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     /// Operators have not said anything yet.
     Silence,
-    /// It could not go on.
+    /// It could not go on, after it had begun.
     Broken,
+    /// Nobody answered.
+    Unanswered,
 }
 
 /// Follows what operators say until the node stops.
 pub(crate) async fn follow(gateway: Gateway, operator: Operator) {
     let mut intent = gateway.stopper().standing().intent();
     let without_end = async {
+        let mut patience = PATIENCE[0];
         loop {
-            let ended = listen(&gateway, &operator, &mut intent).await;
+            let ended = listen(&gateway, &operator, (&mut intent, patience)).await;
+            patience = match ended {
+                Ended::Unanswered => (2 * patience).min(PATIENCE[1]),
+                Ended::Silence | Ended::Broken => PATIENCE[0],
+            };
             rest(gateway.stopper().standing(), ended).await;
         }
     };
@@ -45,31 +57,37 @@ async fn rest(standing: &Standing, ended: Ended) {
     let began = Instant::now();
     loop {
         rt::sleep(LOOK).await;
-        if ended == Ended::Broken || standing.is_behind() || QUIET <= began.elapsed() {
+        if ended != Ended::Silence || standing.is_behind() || QUIET <= began.elapsed() {
             return;
         }
     }
 }
 
 /// Follows what operators say until that cannot go on, from what is known already.
-async fn listen(gateway: &Gateway, operator: &Operator, intent: &mut Intent) -> Ended {
+async fn listen(
+    gateway: &Gateway,
+    operator: &Operator,
+    (intent, patience): (&mut Intent, Duration),
+) -> Ended {
     let stopper = gateway.stopper();
     let standing = stopper.standing();
     let tell = |intent: &Intent, complete| {
         let write = intent.write_tags(&operator.0.cluster.write);
         standing.set_intent(intent, write, complete);
     };
-    let head = match gateway.call(Request::Get(intent::session())).await {
-        Reply::Session(row) => row.last_seq,
-        Reply::Refused(refusal) if refusal.code == Code::SessionNotFound => {
+    let asked = gateway.call(Request::Get(intent::session()));
+    let head = match rt::timeout(patience, asked).await {
+        Some(Reply::Session(row)) => row.last_seq,
+        Some(Reply::Refused(refusal)) if refusal.code == Code::SessionNotFound => {
             tell(intent, true);
             return Ended::Silence;
         }
-        _ => return Ended::Broken,
+        _ => return Ended::Unanswered,
     };
     tell(intent, head <= intent.seq());
     let open = TailOpen { session: intent::session(), cursor: intent.seq() };
-    let Ok(mut tail) = gateway.follow(open).await else { return Ended::Broken };
+    let opened = rt::timeout(patience, gateway.follow(open)).await;
+    let Some(Ok(mut tail)) = opened else { return Ended::Unanswered };
     while let Some(message) = tail.next().await {
         let TailMessage::Events { events, .. } = message else { return Ended::Broken };
         for event in &events {

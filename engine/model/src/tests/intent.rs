@@ -47,6 +47,7 @@ fn fold(words: &[Word]) -> Intent {
 
 #[test]
 fn the_last_word_about_a_node_holds() {
+    /// Words, and the nodes that are to be relieved then, each since which word.
     type Case<'a> = (&'a [Word], &'a [(&'a str, u64)]);
     let cases: [Case<'_>; 7] = [
         (&[], &[]),
@@ -66,8 +67,9 @@ fn the_last_word_about_a_node_holds() {
 
 #[test]
 fn the_last_word_about_a_group_holds() {
-    let release = |group| Word::Release(GroupId(group));
+    /// Words, and who is to lead which group then.
     type Case<'a> = (&'a [Word], &'a [(u32, &'a str)]);
+    let release = |group| Word::Release(GroupId(group));
     let cases: [Case<'_>; 7] = [
         (&[], &[]),
         (&[release(3)], &[]),
