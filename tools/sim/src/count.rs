@@ -62,6 +62,8 @@ names! {
         EmptiedDisk "disk emptied",
         Transfer "leadership transferred",
         MembershipChange "membership changed",
+        Relief "node relieved",
+        Ambush "ambush sprung",
     }
 }
 

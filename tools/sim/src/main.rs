@@ -13,6 +13,7 @@
 //! In reading order: `options`, `nemesis`, `run`, `world`; then `history` and `checker`.
 #![forbid(unsafe_code)]
 
+mod ambush;
 mod atlas;
 mod checker;
 mod client;
@@ -22,6 +23,8 @@ mod count;
 mod deeds;
 mod dice;
 mod disk;
+mod doors;
+mod event;
 mod ground;
 mod health;
 mod history;
@@ -35,6 +38,7 @@ mod network;
 mod node;
 mod observe;
 mod options;
+mod orders;
 mod queue;
 mod run;
 mod runner;
@@ -43,6 +47,7 @@ mod sabotage;
 mod scenario;
 mod tail_checker;
 mod tailer;
+mod theme;
 mod verdict;
 mod world;
 

@@ -12,9 +12,10 @@ use raft::{Index, NodeId};
 use crate::checker;
 use crate::client::{Client, Role};
 use crate::clock::Clock;
-use crate::count::{Counters, Reached};
+use crate::count::{Counters, Fault, Reached};
 use crate::dice::{Concern, Dice};
 use crate::disk::{Disk, Health};
+use crate::event::Event;
 use crate::ground::Ground;
 use crate::history::{Stored, stored};
 use crate::node::{Caller, Node};
@@ -22,11 +23,13 @@ use crate::options::Options;
 use crate::queue::{MILLI, SECOND, Time};
 use crate::tail_checker;
 use crate::verdict::{Findings, Kind};
-use crate::world::{Event, HARNESS, World};
+use crate::world::{HARNESS, World};
 
 /// Election timeouts within which everything must be well after the faults have ended: an election
 /// or two, and what a lagging replica has to fetch.
 const TIMEOUTS_MAX: u64 = 20;
+/// Microseconds that changes of members may take, one after the other.
+const MEMBERS: u64 = 30 * SECOND;
 /// Microseconds a snapshot may take at most.
 const SNAPSHOT: u64 = 120 * SECOND;
 /// Microseconds the world's last questions may take.
@@ -129,11 +132,13 @@ fn found(options: Options) -> World {
                 broken: None,
                 scarred: false,
                 rotten: false,
+                config: 0,
                 hurt_in: 0,
             }
         })
         .collect();
-    let founders: Vec<NodeId> = nodes.iter().map(Node::id).collect();
+    let founding = options.nodes - options.spare_nodes;
+    let founders: Vec<NodeId> = nodes[..founding].iter().map(Node::id).collect();
     let tags = nodes.iter().map(|node| node.tag).collect();
     let ground = Ground::new(options.sessions, tags);
     let clients = (0..options.clients).map(|id| client(&options, id)).collect();
@@ -177,7 +182,9 @@ impl World {
     /// Faults have ended: within a bound of election timeouts everything must work.
     fn check_liveness(&mut self, healed: Time) {
         // A node that was given another disk has to fetch everything first.
-        let patience = TIMEOUTS_MAX * self.options.election() + 5 * SECOND;
+        let changes = self.config + self.counters.faults(Fault::EmptiedDisk);
+        let members = if changes == 0 { 0 } else { MEMBERS };
+        let patience = TIMEOUTS_MAX * self.options.election() + 5 * SECOND + members;
         let mut bound = healed + patience;
         let since = healed + 3 * MILLI;
         let (marks, heads) = (self.marks(), self.ground.heads.clone());
@@ -208,6 +215,11 @@ impl World {
             let text = format!("group {group}{}", self.describe_group(group));
             self.findings.add(Kind::NoLeader, text);
         }
+        for group in self.unsettled() {
+            let members = self.court.members(group);
+            let text = format!("group {group}: {members:?}{}", self.describe_group(group));
+            self.findings.add(Kind::NotSettled, text);
+        }
         self.blame_lagging(&marks);
     }
 
@@ -216,6 +228,7 @@ impl World {
             && self.clients.iter().all(|client| client.works(since, heads))
             && self.groups_hold(marks)
             && self.unled().is_empty()
+            && self.unsettled().is_empty()
     }
 
     /// Clients begin nothing new; what they do not know yet they find out.

@@ -60,9 +60,13 @@ kinds! {
     Forgotten "what was durable is gone after a restart",
     StateDiffers "equal logs, different state",
     CommitBackward "what was committed is not any more",
+    CommittedTooSoon "what was called committed is not on a majority's disks",
+    HandedToLagging "leadership was handed to a node that lacks what is committed",
     // Resources and life.
     BudgetExceeded "something is larger than its bound",
     NoLeader "no leader in time",
+    NotRelieved "a node that is to be relieved leads",
+    NotSettled "the members are not those that are configured, in time",
     NotCaughtUp "a replica did not catch up in time",
     Unanswered "a request was not answered in time",
     TailDead "a tail did not come to life in time",
