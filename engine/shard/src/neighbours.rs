@@ -269,8 +269,32 @@ impl Shard {
         }
         if self.neighbours.order_at <= now.monotonic {
             self.neighbours.order_at = now.monotonic + ORDER_MICROS;
+            self.look_at_resting();
             self.spread_leaders(now);
             self.order_members(now);
+        }
+    }
+
+    /// Wakes groups that rest though they should not. The moment a neighbour falls silent or returns
+    /// wakes what rests then; but a leave to rest may arrive after its sender has fallen silent, and a
+    /// leader may come to rest without a follower that it lost sight of and whose pulse never stopped.
+    fn look_at_resting(&mut self) {
+        for slot in 0..self.groups.len() {
+            let group = &self.groups[slot];
+            if !group.node.is_quiet() {
+                continue;
+            }
+            let status = group.node.status();
+            let lives = |node: NodeId| self.neighbours.lives(node, group.id);
+            if status.role == Role::Leader {
+                if group.node.progress().any(|peer| !peer.active && lives(peer.id)) {
+                    self.groups[slot].node.wake();
+                    self.wake(slot);
+                }
+            } else if !status.leader.is_some_and(lives) {
+                self.groups[slot].node.suspect_leader();
+                self.wake(slot);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The log's turn, what the disk has done, and when memory moves to files.
 
 use model::ids::{GroupId, Now};
-use model::limits::SEGMENTS_PER_CHECKPOINT;
+use model::limits::{SEGMENTS_MAX, SEGMENTS_PER_CHECKPOINT};
 
 use crate::effect::{BatchNumber, Completion, DiskOp, NoSpace};
 use crate::flush::{Progress, covered};
@@ -148,7 +148,8 @@ impl Shard {
             return;
         }
         let since = *self.pinned_since.get_or_insert(now.monotonic);
-        let patient = now.monotonic.saturating_sub(since) < REWRITE_AFTER_MICROS;
+        let patient = now.monotonic.saturating_sub(since) < REWRITE_AFTER_MICROS
+            && self.wal.segments_in_use() < SEGMENTS_MAX;
         if !patient {
             pinning.into_iter().for_each(|group| self.rewrite(group));
         }
@@ -200,7 +201,7 @@ impl Shard {
 
     pub(crate) fn write_log(&mut self, now: Now) {
         if self.segment_retry_at.is_none_or(|at| at <= now.monotonic) {
-            self.ops.extend(self.wal.segments_wanted());
+            self.ops.extend(self.wal.segments_wanted(!self.rewriting.is_empty()));
         }
         let idle = MARK_AFTER_MICROS <= now.monotonic.saturating_sub(self.log_active_at);
         let write = match self.wal.seal() {

@@ -295,9 +295,10 @@ impl Wal {
     }
 
     /// What must be asked of the disk so that a spare segment is there in time; asks again after a
-    /// failure, so the caller decides when to retry.
-    pub fn segments_wanted(&mut self) -> Option<DiskOp> {
-        self.segments.wanted()
+    /// failure, so the caller decides when to retry. `frees` says that what was accepted lets old segments
+    /// go once it is durable: a log that is full takes it all the same.
+    pub fn segments_wanted(&mut self, frees: bool) -> Option<DiskOp> {
+        self.segments.wanted(frees)
     }
 
     /// A segment asked for can be written to.

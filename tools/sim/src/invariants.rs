@@ -230,7 +230,9 @@ impl Court {
         let last = known.leaders.get(&term).map(|leader| leader.last);
         let told = last.and_then(|last| known.term_at(last, matched));
         let node = known.nodes.entry(id).or_default();
-        if matched <= node.floor {
+        // Said in a term the node has left: one batch may hold what it accepted and what replaced that,
+        // and to the leader of then it is a message that took long.
+        if matched <= node.floor || term < node.hard.0 {
             return;
         }
         let held = node.log.get(&matched);

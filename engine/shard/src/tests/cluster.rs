@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use model::api::{Appended, Reply, Request, TailMessage, TailOpen};
 use model::cluster::{MemberId, NameTag};
 use model::ids::{Micros, Now, Placement, Seq, ShardId};
-use raft::{NodeId, Role};
+use raft::{Body, NodeId, Role};
 
 use crate::cluster::{Cluster, Timing};
 use crate::effect::{Effect, Input, Peers, TailId, Ticket, perform};
@@ -38,6 +38,9 @@ struct Net {
     wire: VecDeque<(NodeId, NodeId, PeerMessage)>,
     /// Nodes nobody hears and who hear nobody.
     cut: BTreeSet<NodeId>,
+    /// Messages between nodes that arrive when the test wants.
+    holds: fn(&PeerMessage) -> bool,
+    held: Vec<(NodeId, NodeId, PeerMessage)>,
     now: Now,
     next: u64,
 }
@@ -73,7 +76,9 @@ impl Net {
     fn new(groups: u32, hot_bytes_max: u64) -> Net {
         let now = Now { monotonic: 1_000_000, wall: Micros(1_700_000_000_000_000) };
         let nodes = BTreeMap::new();
-        let mut net = Net { nodes, wire: VecDeque::new(), cut: BTreeSet::new(), now, next: 1 };
+        let (wire, held) = (VecDeque::new(), Vec::new());
+        let cut = BTreeSet::new();
+        let mut net = Net { nodes, wire, cut, holds: |_| false, held, now, next: 1 };
         for own in founders() {
             net.add(options(own, groups, hot_bytes_max), FakeDisk::default());
         }
@@ -141,6 +146,10 @@ impl Net {
             }
             while let Some((from, to, message)) = self.wire.pop_front() {
                 let cut = self.cut.contains(&from) || self.cut.contains(&to);
+                if !cut && (self.holds)(&message) {
+                    self.held.push((from, to, message));
+                    continue;
+                }
                 if !cut && self.nodes.get(&to).is_some_and(|machine| machine.shard.is_some()) {
                     quiet = false;
                     self.give(to, Input::Peer { from, message });
@@ -375,4 +384,57 @@ fn a_node_that_lost_its_disk_takes_its_own_place() {
     // The newcomer counts: another may go.
     net.kill(node(1, 1));
     assert_eq!(net.append("s", "after").seq.0, 51);
+}
+
+#[test]
+fn who_is_sent_to_rest_by_a_dead_leader_wakes() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    let leader = net.leaders()[&0];
+    net.holds = |message| match message {
+        PeerMessage::Raft { message, .. } => matches!(message.body, Body::Rest { .. }),
+        _ => false,
+    };
+    while net.held.len() < 2 {
+        net.pass(10);
+    }
+    // The leave to rest was under way when its sender died, and arrives after that is known.
+    net.kill(leader);
+    for (from, to, message) in std::mem::take(&mut net.held) {
+        net.give(to, Input::Peer { from, message });
+    }
+    net.holds = |_| false;
+    net.settle();
+    assert!(net.alive().all(|own| net.gauges(own).groups_quiet == 1), "both rest");
+    net.pass(3_000);
+    assert_eq!(net.append("s", "after").seq.0, 1);
+}
+
+#[test]
+fn a_leader_that_rests_without_a_newcomer_comes_back_to_it() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    let (old, new) = (node(3, 1), node(3, 2));
+    net.kill(old);
+    net.nodes.remove(&old);
+    net.pass(500);
+    // Its pulse is heard, but nothing of the log passes until the group has come to rest.
+    net.holds = |message| match message {
+        PeerMessage::Raft { message, .. } => message.from == node(3, 2) || message.to == node(3, 2),
+        _ => false,
+    };
+    net.add(options(new, 1, 64 * 1024), FakeDisk::default());
+    let leads = |net: &Net| net.leaders()[&0];
+    net.pass(2_000);
+    while net.gauges(leads(&net)).groups_quiet == 0 {
+        net.pass(10);
+    }
+    net.held.clear();
+    net.holds = |_| false;
+    net.pass(8_000);
+    let shard = net.nodes[&new].shard.as_ref().unwrap();
+    assert!(shard.memberships().all(|members| members.voters.contains(&new)));
+    assert_eq!(net.gauges(new).groups_not_ready, 0);
 }

@@ -133,7 +133,7 @@ impl Segments {
         }
         match self.spare {
             Spare::Ready | Spare::Preparing => true,
-            Spare::Missing => !self.no_space && self.may_prepare(),
+            Spare::Missing => !self.no_space,
         }
     }
 
@@ -146,9 +146,10 @@ impl Segments {
         !self.recyclable.is_empty() || self.used.len() < 4 * SEGMENTS_MAX || is_first
     }
 
-    /// What must be asked of the disk so that there is a spare.
-    pub(super) fn wanted(&mut self) -> Option<DiskOp> {
-        if self.spare != Spare::Missing || !self.may_prepare() {
+    /// What must be asked of the disk so that there is a spare. `frees` says that what waits to be written
+    /// lets old segments go once it is durable: then there is no bound but the disk's.
+    pub(super) fn wanted(&mut self, frees: bool) -> Option<DiskOp> {
+        if self.spare != Spare::Missing || !(frees || self.may_prepare()) {
             return None;
         }
         self.spare = Spare::Preparing;

@@ -217,7 +217,7 @@ impl Writer {
 
     /// Prepares a spare if one is wanted.
     pub(super) fn prepare(&mut self) {
-        if let Some(op) = self.wal.segments_wanted() {
+        if let Some(op) = self.wal.segments_wanted(false) {
             self.files.perform(&op);
             if let DiskOp::SegmentPrepare { number, .. } = op {
                 self.wal.segment_ready(number);

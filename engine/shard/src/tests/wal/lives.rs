@@ -154,7 +154,7 @@ impl World {
     }
 
     fn prepare(&mut self, space: bool) {
-        let Some(op) = self.wal.segments_wanted() else {
+        let Some(op) = self.wal.segments_wanted(false) else {
             assert!(self.spare_ready || self.wal.segments_in_use() == SEGMENTS_MAX);
             assert_eq!(self.wal.has_room(), self.spare_ready);
             return;
@@ -162,7 +162,7 @@ impl World {
         let DiskOp::SegmentPrepare { number, recycle } = op else { panic!("{op:?}") };
         assert!(!self.spare_ready);
         assert!(self.wal.has_room());
-        assert!(self.wal.segments_wanted().is_none(), "one at a time");
+        assert!(self.wal.segments_wanted(false).is_none(), "one at a time");
         if space || recycle.is_some() {
             self.files.perform(&op);
             self.wal.segment_ready(number);
