@@ -221,7 +221,8 @@ impl World {
     /// A node comes back with an empty disk.
     fn change_disk(&mut self, node: usize, down: u64) {
         let broken = self.nodes[node].broken.is_some();
-        if !broken && !(self.atlas.allows_known(node) && self.bears_loss_of(node)) {
+        let bears = self.atlas.allows_known(node) && self.bears_loss_of(node);
+        if !broken && !bears {
             return;
         }
         self.atlas.hurt(node);

@@ -143,10 +143,19 @@ impl Court {
         let majority = |voters: &[NodeId]| {
             voters.is_empty() || voters.len() < 2 * voters.iter().filter(|id| holds(id)).count()
         };
-        let agree = |members: &Membership| majority(&members.voters) && majority(&members.outgoing);
-        if !self.candidates(group).any(|members| agree(members)) {
-            let text =
-                format!("group {group}, term {}, index {} of term {}", term.0, index.0, of.0);
+        let is_committed = |members: &Arc<Membership>| {
+            let mut all = known.memberships.iter();
+            all.any(|(place, other)| Arc::ptr_eq(other, members) && known.is_committed(place))
+        };
+        // A leader ends a change as soon as its beginning is committed, before anybody hears of it.
+        let agree = |members: &Arc<Membership>| {
+            let outgoing = || majority(&members.outgoing) || is_committed(members);
+            majority(&members.voters) && outgoing()
+        };
+        if !self.candidates(group).any(agree) {
+            let holders: Vec<&NodeId> = known.nodes.keys().filter(|id| holds(id)).collect();
+            let (term, of) = (term.0, of.0);
+            let text = format!("group {group}, term {term}, index {index:?} of {of}: {holders:?}");
             self.findings.add(Kind::CommittedTooSoon, text);
         }
     }

@@ -32,16 +32,28 @@ impl World {
     pub(crate) fn configure(&mut self, write: u64, gap: u64) {
         let write: BTreeSet<usize> =
             (0..self.nodes.len()).filter(|node| write >> node & 1 == 1).collect();
-        if write == self.write || !self.atlas.allows_absence(self.nodes.len()) {
+        let before = std::mem::replace(&mut self.write, write);
+        let same = before == self.write;
+        if same || !self.atlas.allows_absence(self.nodes.len()) || !self.may_be_left() {
+            self.write = before;
             return;
         }
         self.counters.count(Fault::MembershipChange);
-        self.write = write;
         self.config += 1;
         for node in 0..self.nodes.len() {
             let at = self.now() + 1 + gap * node as u64;
             self.queue.plan(at, Event::Mend(Mend::Configure { node }));
         }
+    }
+
+    /// Whether no group is left to nodes half of which have lost something.
+    fn may_be_left(&self) -> bool {
+        let damaged: Vec<NameTag> = self.atlas.damaged().map(|node| self.nodes[node].tag).collect();
+        (0..self.options.groups).all(|group| {
+            let wanted = self.wanted(GroupId(group));
+            let lost = wanted.iter().filter(|tag| damaged.contains(tag)).count();
+            2 * lost < wanted.len()
+        })
     }
 
     /// A node is restarted to hear of the newest configuration, as soon as it may be.
@@ -132,11 +144,17 @@ impl World {
     /// count, no more than a minority has lost something then.
     pub(crate) fn bears_loss_of(&self, node: usize) -> bool {
         let lost = |id: &NodeId| self.has_lost(*id) || *id == self.nodes[node].id();
+        let loses = |place: usize| place == node || self.atlas.is_damaged(place);
         (0..self.options.groups).all(|group| {
-            self.court.electorates(group).all(|voters| {
+            let voted = self.court.electorates(group).all(|voters| {
                 let count = voters.iter().filter(|id| lost(id)).count();
                 2 * count < voters.len()
-            })
+            });
+            // Its leader may be about to propose what is configured.
+            let wanted = self.wanted(GroupId(group));
+            let places = (0..self.nodes.len()).filter(|place| loses(*place));
+            let count = places.filter(|place| wanted.contains(&self.nodes[*place].tag)).count();
+            voted && 2 * count < wanted.len()
         })
     }
 

@@ -123,7 +123,7 @@ impl Theme {
             Theme::Members => {
                 options.resize(dice.pick(&[5, 5, 6]));
                 (options.spare_nodes, options.factor) = (2, 3);
-                options.groups = dice.pick(&[2, 3]);
+                options.groups = 3;
                 options.calm = dice.pick(&[300, 600, 1_000]) * MILLI;
                 options.safety = 30 * SECOND;
             }
