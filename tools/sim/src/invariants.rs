@@ -33,6 +33,8 @@ pub(crate) struct Court {
     /// The members each group begins with.
     first: Vec<Arc<Membership>>,
     groups: BTreeMap<u32, Group>,
+    /// How often an entry took another's place on a disk.
+    pub(crate) replaced: u64,
     /// What was found.
     pub(crate) findings: Findings,
 }
@@ -265,11 +267,12 @@ impl Court {
 
     /// An entry is on a node's disk, in place of all from its index on.
     pub(crate) fn wrote(&mut self, group: u32, id: NodeId, entry: &Seen) {
+        let found = self.groups.get(&group).and_then(|known| known.nodes.get(&id));
+        let before = found.and_then(|node| node.log.get(&entry.index).copied());
+        let before = before.filter(|before| *before != entry.term);
+        self.replaced += u64::from(before.is_some());
         let (known, findings) = self.group(group);
-        let node = known.nodes.entry(id).or_default();
-        if let Some(before) = node.log.get(&entry.index).copied()
-            && before != entry.term
-        {
+        if let Some(before) = before {
             known.check_replaced(group, id, (before, entry), findings);
         }
         let node = known.nodes.entry(id).or_default();

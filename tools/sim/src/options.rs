@@ -157,6 +157,10 @@ impl Options {
             "calm" => self.calm = number()?.max(1) * MILLI,
             "weather" if value == "calm" => self.weather = Weather::calm(),
             "faults" => self.acts = acts(value)?,
+            "without" => {
+                let without = acts(value)?;
+                self.acts.retain(|act| !without.contains(act));
+            }
             "scenario" => {
                 let found = Scenario::ALL.iter().find(|scenario| scenario.name() == value);
                 let scenario = *found.ok_or(format!("{text}: no such scenario"))?;

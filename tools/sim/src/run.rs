@@ -348,6 +348,7 @@ impl World {
         let mut counters = self.counters.clone();
         counters.add(&self.ground.counters);
         counters.reach_times(Reached::LeaderChanged, self.court.terms_led());
+        counters.reach_times(Reached::EntriesReplaced, self.court.replaced);
         Report {
             micros: self.now().0,
             digest: self.digest.value(),

@@ -7,3 +7,4 @@ mod maker;
 mod pieces;
 mod plans;
 mod raft;
+mod regressions;
