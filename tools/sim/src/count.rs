@@ -76,6 +76,8 @@ names! {
         UnknownOutcome "outcome unknown to a client",
         DedupedRetry "retry answered from memory",
         ConflictAnswered "conflict answered",
+        VersionConflict "conflict of versions answered",
+        Listed "sessions listed",
         RefusedBusy "refused for lack of room",
         ElsewhereHint "sent elsewhere by a hint",
         TailResumed "tail resumed",

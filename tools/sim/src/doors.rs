@@ -81,16 +81,12 @@ impl World {
 
     /// A request arrives. A node that is down refuses the connection.
     pub(crate) fn arrive(&mut self, caller: Caller, node: usize, request: Request) {
-        let session = match &request {
-            Request::Create(c) => &c.session,
-            Request::Append(c) => &c.session,
-            Request::Patch(c) => &c.session,
-            Request::SetArchived(c) => &c.session,
-            Request::Get(session) => session,
-            Request::Events(page) => &page.session,
-            Request::List(_) => unreachable!("nobody asks for lists here"),
+        let shards = u64::from(self.nodes[node].shards);
+        let shard = match request.session() {
+            Some(session) => self.placement(node).shard_of(session.as_str()).0,
+            // Whoever wants all sessions asks each shard, one after the other.
+            None => u32::try_from(caller.number % shards).expect("a shard of the node"),
         };
-        let shard = self.placement(node).shard_of(session.as_str()).0;
         self.next_name += 1;
         let ticket = Ticket(self.next_name);
         let Some(process) = &mut self.nodes[node].process else {

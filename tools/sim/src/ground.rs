@@ -20,6 +20,8 @@ pub(crate) struct Ground {
     pub(crate) tags: Vec<NameTag>,
     /// The highest seq anybody was told of, by session.
     pub(crate) heads: Vec<u64>,
+    /// The client that says which sessions are archived.
+    pub(crate) archivist: usize,
     /// Padding by op.
     paddings: Vec<usize>,
     /// Whether clients begin nothing new.
@@ -30,13 +32,14 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Sessions nobody has asked for.
-    pub(crate) fn new(sessions: usize, tags: Vec<NameTag>) -> Ground {
+    pub(crate) fn new(sessions: usize, tags: Vec<NameTag>, archivist: usize) -> Ground {
         let name = |place: usize| SessionId::new(format!("session-{place}"));
         Ground {
             names: (0..sessions).map(|place| name(place).expect("a name")).collect(),
             histories: vec![History::default(); sessions],
             tags,
             heads: vec![0; sessions],
+            archivist,
             paddings: Vec::new(),
             stopped: false,
             counters: Counters::new(),

@@ -1,6 +1,7 @@
 //! What clients asked and were told, with true times: the only evidence the checkers have besides
 //! what is in the log at the end.
 
+use crate::admin::Admin;
 use crate::dice::Digest;
 use crate::queue::Time;
 
@@ -116,6 +117,8 @@ pub(crate) struct History {
     pub(crate) pages: Vec<Page>,
     /// What its subscribers received.
     pub(crate) streams: Vec<Stream>,
+    /// What happened to it besides.
+    pub(crate) admin: Admin,
     /// Refusals that no correct cluster gives.
     pub(crate) wrong: Vec<String>,
 }
@@ -124,7 +127,8 @@ impl History {
     /// How many operations were answered or given up.
     pub(crate) fn operations(&self) -> u64 {
         let attempts: usize = self.appends.iter().map(|append| append.attempts.len()).sum();
-        (attempts + self.reads.len() + self.pages.len()) as u64
+        let admin = self.admin.patches.len() + self.admin.shown.len();
+        (attempts + self.reads.len() + self.pages.len() + admin) as u64
     }
 }
 

@@ -13,6 +13,7 @@
 //! In reading order: `options`, `nemesis`, `run`, `world`; then `history` and `checker`.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod ambush;
 mod atlas;
 mod checker;
@@ -29,6 +30,7 @@ mod ground;
 mod health;
 mod history;
 mod invariants;
+mod librarian;
 mod life;
 #[cfg(test)]
 mod linearize;

@@ -3,10 +3,11 @@
 
 use std::fmt;
 
-use model::api::{EventsPage, Reply, Request};
+use model::api::{EventsPage, List, Reply, Request, SessionRow, Visibility};
 use model::cluster::name_tag;
 use model::error::Code;
-use model::ids::Seq;
+use model::ids::{GroupId, Seq, SessionId};
+use model::limits::LIST_LIMIT_MAX;
 use raft::{Index, NodeId};
 
 use crate::checker;
@@ -101,6 +102,7 @@ pub(crate) fn run(options: Options, trace: bool) -> Report {
     let recovery = world.now() - healed;
     world.come_to_rest();
     let logs = world.audit();
+    world.audit_lists();
     world.report(&logs, recovery)
 }
 
@@ -140,8 +142,9 @@ fn found(options: Options) -> World {
     let founding = options.nodes - options.spare_nodes;
     let founders: Vec<NodeId> = nodes[..founding].iter().map(Node::id).collect();
     let tags = nodes.iter().map(|node| node.tag).collect();
-    let ground = Ground::new(options.sessions, tags);
-    let clients = (0..options.clients).map(|id| client(&options, id)).collect();
+    let ground = Ground::new(options.sessions, tags, options.clients);
+    let clients = options.clients + options.librarians;
+    let clients = (0..clients).map(|id| client(&options, id)).collect();
     World::new(options, (nodes, founders), clients, ground)
 }
 
@@ -154,6 +157,7 @@ fn client(options: &Options, id: usize) -> Client {
         4 => dice.pick(&[Role::Careful, Role::Keyed]),
         _ => Role::Reader,
     };
+    let role = if options.clients <= id { Role::Librarian } else { role };
     // The first clients make the sessions; a tail cannot.
     let owns = id < options.sessions;
     let role = if owns && role == Role::Tailer { Role::Producer } else { role };
@@ -271,6 +275,11 @@ impl World {
                     let text = format!("session {session}: {first:?} and, at {node}, {found:?}");
                     self.findings.add(Kind::StateDiffers, text);
                 }
+                if let Some(Reply::Session(found)) = &found {
+                    let last = Some(found.version);
+                    let findings = self.ground.histories[session].admin.check(last);
+                    self.findings.extend(findings);
+                }
                 row = row.or(found);
                 match &known {
                     None => known = Some(log),
@@ -285,6 +294,54 @@ impl World {
             logs.push(known);
         }
         logs
+    }
+
+    /// Lists all sessions as a door does: each is shown once, by whoever leads its group.
+    fn audit_lists(&mut self) {
+        let bound = self.now() + AUDIT;
+        let mut told = String::new();
+        while self.now() < bound {
+            let (groups, shown) = self.list_all();
+            let mut missing: Vec<&SessionId> = self.ground.names.iter().collect();
+            let created = |name: &SessionId| {
+                let place = self.ground.names.iter().position(|other| other == name);
+                place.is_some_and(|place| self.ground.is_created(place))
+            };
+            missing.retain(|name| created(name) && !shown.contains(name));
+            let all = (0..self.options.groups).all(|group| groups.contains(&GroupId(group)));
+            let once = shown.is_sorted_by(|one, other| one < other);
+            if missing.is_empty() && all && once {
+                return;
+            }
+            told = format!("groups {groups:?}, shown {shown:?}, missing {missing:?}");
+            self.run_until(self.now() + 50 * MILLI);
+        }
+        self.findings.add(Kind::ListWrong, told);
+    }
+
+    /// The groups that are led somewhere, and the sessions all shards show, in order.
+    fn list_all(&mut self) -> (Vec<GroupId>, Vec<SessionId>) {
+        let (mut groups, mut shown) = (Vec::new(), Vec::new());
+        for node in 0..self.nodes.len() {
+            for _ in 0..self.nodes[node].shards {
+                let list = List {
+                    cursor: None,
+                    limit: LIST_LIMIT_MAX,
+                    visibility: Visibility::All,
+                    metadata: Vec::new(),
+                };
+                if let Some(Reply::Sessions { rows, groups: led, .. }) =
+                    self.ask_one(node, Request::List(list))
+                {
+                    let place = |row: &SessionRow| self.placement(node).group(row.id.as_str());
+                    let of_led = rows.into_iter().filter(|row| led.contains(&place(row)));
+                    shown.extend(of_led.map(|row| row.id));
+                    groups.extend(led);
+                }
+            }
+        }
+        shown.sort_unstable();
+        (groups, shown)
     }
 
     /// Reads a session from one node; `None` if the node does not host it.

@@ -1,5 +1,6 @@
 //! The simulator is tested before it is believed.
 
+mod admin;
 mod agreement;
 mod disk;
 mod forge;

@@ -41,6 +41,9 @@ kinds! {
     ProducerOrder "events of a producer are not in its order",
     WrongRefusal "a refusal without a reason",
     SessionLost "an acknowledged session is not there",
+    VersionWrong "a session's version is not what its changes make it",
+    RowDiffers "two rows of one version differ",
+    ListWrong "a list lacks a session or shows it wrongly",
     ReplicasDiffer "replicas hold different events",
     // Tails.
     TailGap "a tail missed an event",
