@@ -303,10 +303,10 @@ impl Client {
         let times = (call.start, now);
         if let (What::Create | What::Get, Reply::Session(row)) = (&call.what, &reply) {
             let tells = self.is_archivist(ground);
-            let history = &mut ground.histories[self.session];
-            history.admin.show(row, times, false);
-            if tells && !history.admin.agrees(row) {
-                let known = history.admin.archived;
+            let admin = &mut ground.admins[self.session];
+            admin.show(row, times, false);
+            if tells && !admin.agrees(row) {
+                let (known, history) = (admin.archived, &mut ground.histories[self.session]);
                 history.wrong.push(format!("{known:?} was archived, {} is", row.archived));
             }
         }
@@ -475,7 +475,7 @@ impl Client {
     /// Nobody will tell what became of a call. If nobody was asked that could have done it, nothing
     /// was done.
     fn give_up(&mut self, call: &Call, ground: &mut Ground, now: Time) -> Vec<Move> {
-        let admin = &mut ground.histories[self.session].admin;
+        let admin = &mut ground.admins[self.session];
         match (&call.what, call.asked) {
             (What::Patch { place }, None) => admin.patches[*place].change = Change::Refused,
             (What::Archive { .. }, Some(_)) => admin.unsure = true,

@@ -24,7 +24,7 @@ impl Client {
             _ if archivist => Some(What::Archive { archived: self.dice.permille(500) }),
             1 => Some(What::Get),
             _ => {
-                let admin = &mut ground.histories[self.session].admin;
+                let admin = &mut ground.admins[self.session];
                 let newest = admin.shown.iter().map(|shown| shown.version).max();
                 let expected = newest.filter(|_| self.dice.permille(400));
                 let (start, end) = (Time(0), Time(0));
@@ -44,7 +44,7 @@ impl Client {
         let session = ground.names[self.session].clone();
         match *what {
             What::Patch { place } => {
-                let patch = &mut ground.histories[self.session].admin.patches[place];
+                let patch = &mut ground.admins[self.session].patches[place];
                 (patch.start, patch.end) = (now, now);
                 Request::Patch(Patch {
                     session,
@@ -73,7 +73,7 @@ impl Client {
         reply: &Reply,
         (ground, now): (&mut Ground, Time),
     ) -> bool {
-        let admin = &mut ground.histories[self.session].admin;
+        let admin = &mut ground.admins[self.session];
         let done = match reply {
             Reply::Session(row) => Some(row),
             _ => None,
@@ -141,7 +141,7 @@ impl Client {
                 ground.histories[self.session].wrong.push(text);
                 continue;
             };
-            ground.histories[place].admin.show(row, times, true);
+            ground.admins[place].show(row, times, true);
         }
     }
 }

@@ -10,13 +10,12 @@
 //!  checkers  what clients were told, what tails received, what nodes said and wrote
 //! ```
 //!
-//! In reading order: `options`, `nemesis`, `run`, `world`; then `history` and `checker`.
+//! In reading order: `options`, `nemesis`, `run`, `world`; `histories` is a crate of its own.
 #![forbid(unsafe_code)]
 
 mod admin;
 mod ambush;
 mod atlas;
-mod checker;
 mod client;
 mod clock;
 mod command;
@@ -28,12 +27,9 @@ mod doors;
 mod event;
 mod ground;
 mod health;
-mod history;
 mod invariants;
 mod librarian;
 mod life;
-#[cfg(test)]
-mod linearize;
 mod links;
 mod nemesis;
 mod network;
@@ -47,16 +43,16 @@ mod runner;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod scenario;
-mod tail_checker;
 mod tailer;
 mod theme;
-mod verdict;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
 use std::process::ExitCode;
+
+use histories::{checker, history, tail_checker, verdict};
 
 /// Prints a line for whoever runs the simulator.
 #[expect(clippy::print_stdout, reason = "the output of a command line program")]

@@ -6,6 +6,7 @@ use model::cluster::{NameTag, replicas};
 use model::ids::GroupId;
 use raft::NodeId;
 use shard::effect::Input;
+use shard::wishes::Wishes;
 
 use crate::count::Fault;
 use crate::disk::End;
@@ -28,7 +29,7 @@ impl World {
         replicas(group, &self.write_tags(), self.options.factor)
     }
 
-    /// Other nodes should hold groups from now on. Every node hears of it when it is restarted.
+    /// Other nodes should hold groups from now on. Every node hears of it soon, and when it is restarted.
     pub(crate) fn configure(&mut self, write: u64, gap: u64) {
         let write: BTreeSet<usize> =
             (0..self.nodes.len()).filter(|node| write >> node & 1 == 1).collect();
@@ -40,6 +41,7 @@ impl World {
         }
         self.counters.count(Fault::MembershipChange);
         self.config += 1;
+        self.spread_intent();
         for node in 0..self.nodes.len() {
             let at = self.now() + 1 + gap * node as u64;
             self.queue.plan(at, Event::Mend(Mend::Configure { node }));
@@ -117,11 +119,15 @@ impl World {
 
     /// A node hears what operators want now.
     pub(crate) fn tell_intent(&mut self, node: usize) {
-        let draining: Vec<NameTag> =
-            self.draining.iter().map(|node| self.nodes[*node].tag).collect();
+        let wishes = Wishes {
+            seq: self.intent,
+            complete: true,
+            write: self.write_tags(),
+            relieved: self.draining.iter().map(|node| self.nodes[*node].tag).collect(),
+            preferred: Vec::new(),
+        };
         for shard in 0..self.nodes[node].shards {
-            let draining = draining.clone();
-            self.input(node, shard, Input::Intent { seq: self.intent, draining });
+            self.input(node, shard, Input::Intent(wishes.clone()));
         }
     }
 

@@ -277,7 +277,7 @@ impl World {
                 }
                 if let Some(Reply::Session(found)) = &found {
                     let last = Some(found.version);
-                    let findings = self.ground.histories[session].admin.check(last);
+                    let findings = self.ground.admins[session].check(last);
                     self.findings.extend(findings);
                 }
                 row = row.or(found);
