@@ -41,6 +41,9 @@ kinds! {
     ProducerOrder "events of a producer are not in its order",
     WrongRefusal "a refusal without a reason",
     SessionLost "an acknowledged session is not there",
+    VersionWrong "a session's version is not what its changes make it",
+    RowDiffers "two rows of one version differ",
+    ListWrong "a list lacks a session or shows it wrongly",
     ReplicasDiffer "replicas hold different events",
     // Tails.
     TailGap "a tail missed an event",
@@ -60,9 +63,13 @@ kinds! {
     Forgotten "what was durable is gone after a restart",
     StateDiffers "equal logs, different state",
     CommitBackward "what was committed is not any more",
+    CommittedTooSoon "what was called committed is not on a majority's disks",
+    HandedToLagging "leadership was handed to a node that lacks what is committed",
     // Resources and life.
     BudgetExceeded "something is larger than its bound",
     NoLeader "no leader in time",
+    NotRelieved "a node that is to be relieved leads",
+    NotSettled "the members are not those that are configured, in time",
     NotCaughtUp "a replica did not catch up in time",
     Unanswered "a request was not answered in time",
     TailDead "a tail did not come to life in time",

@@ -80,7 +80,6 @@ impl Atlas {
     }
 
     /// Whether a node's disk is damaged.
-    #[cfg(test)]
     pub(crate) fn is_damaged(&self, node: usize) -> bool {
         self.known.contains(&node) || self.unknown == Some(node)
     }

@@ -1,11 +1,12 @@
 //! One client. It talks to any node, goes where a hint sends it, retries what it may retry, and
 //! writes down what it asked and what it was told.
 
-use model::api::{Appended, EventsPage, Reply, Request, TailOpen};
+use model::api::{Appended, EventsPage, Reply, Request, TailOpen, Visibility};
 use model::cluster::MemberId;
 use model::error::{Code, Effect, Refusal};
 use model::ids::Seq;
 
+use crate::admin::Change;
 use crate::count::Reached;
 use crate::dice::Dice;
 use crate::ground::Ground;
@@ -27,6 +28,8 @@ pub(crate) enum Role {
     Reader,
     /// Follows a session.
     Tailer,
+    /// Changes, hides and lists sessions.
+    Librarian,
 }
 
 /// What the world must do for a client.
@@ -46,12 +49,23 @@ pub(crate) enum Move {
     HangUp { number: u64 },
 }
 
+/// What a client asks for.
 #[derive(Debug, Clone)]
-enum What {
+pub(crate) enum What {
+    /// To make its session.
     Create,
+    /// An append, by its place in the history.
     Append { place: usize },
+    /// A session's row.
     Get,
+    /// Events behind a seq.
     Page { cursor: u64 },
+    /// A change of title and metadata, by its place in the history.
+    Patch { place: usize },
+    /// To hide a session, or show it again.
+    Archive { archived: bool },
+    /// A list of the sessions of a shard.
+    List { visibility: Visibility },
 }
 
 #[derive(Debug)]
@@ -132,6 +146,11 @@ impl Client {
         }
     }
 
+    /// Whether it alone says which sessions are archived.
+    pub(crate) fn is_archivist(&self, ground: &Ground) -> bool {
+        self.id as usize == ground.archivist
+    }
+
     /// Whether it follows a session.
     pub(crate) fn is_tailer(&self) -> bool {
         self.role == Role::Tailer
@@ -171,6 +190,7 @@ impl Client {
                 cursor: Seq(*cursor),
                 limit: 50,
             }),
+            admin => self.admin_request(admin, ground, now),
         };
         let patience = self.patience();
         self.number += 1;
@@ -207,6 +227,9 @@ impl Client {
             if !self.dice.permille(50) {
                 return None;
             }
+        }
+        if self.role == Role::Librarian {
+            return self.administer(ground);
         }
         let reads = self.role == Role::Reader || self.dice.permille(100);
         if reads && self.dice.permille(500) {
@@ -277,6 +300,16 @@ impl Client {
     }
 
     fn told(&mut self, call: &Call, reply: Reply, ground: &mut Ground, now: Time) -> Vec<Move> {
+        let times = (call.start, now);
+        if let (What::Create | What::Get, Reply::Session(row)) = (&call.what, &reply) {
+            let tells = self.is_archivist(ground);
+            let admin = &mut ground.admins[self.session];
+            admin.show(row, times, false);
+            if tells && !admin.agrees(row) {
+                let (known, history) = (admin.archived, &mut ground.histories[self.session]);
+                history.wrong.push(format!("{known:?} was archived, {} is", row.archived));
+            }
+        }
         let history = &mut ground.histories[self.session];
         let read = |last_seq| Read { start: call.start, end: now, last_seq };
         let mut worked = true;
@@ -285,6 +318,12 @@ impl Client {
                 let outcome = self.outcome(call, &reply, ground);
                 worked = matches!(outcome, Outcome::Acked { .. } | Outcome::Conflict { .. });
                 self.resolve(*place, outcome, ground, now);
+            }
+            (what @ (What::Patch { .. } | What::Archive { .. }), reply) => {
+                worked = self.administered((what, call.start), &reply, (ground, now));
+            }
+            (What::List { visibility }, Reply::Sessions { rows, .. }) => {
+                self.listed((&rows, *visibility), ground, times);
             }
             (What::Create, Reply::Session(_)) => {
                 history.created.get_or_insert(now);
@@ -436,6 +475,12 @@ impl Client {
     /// Nobody will tell what became of a call. If nobody was asked that could have done it, nothing
     /// was done.
     fn give_up(&mut self, call: &Call, ground: &mut Ground, now: Time) -> Vec<Move> {
+        let admin = &mut ground.admins[self.session];
+        match (&call.what, call.asked) {
+            (What::Patch { place }, None) => admin.patches[*place].change = Change::Refused,
+            (What::Archive { .. }, Some(_)) => admin.unsure = true,
+            _ => {}
+        }
         if let What::Append { place } = call.what {
             let outcome = if call.asked.is_some() { Outcome::Unknown } else { Outcome::Refused };
             self.resolve(place, outcome, ground, now);

@@ -8,7 +8,7 @@ cargo sim SEED [OPTION=VALUE ...] [--twice] [--trace]
 cargo sim --seeds FROM..TO [OPTION=VALUE ...] [--twice] [--threads N]
 cargo sabotage NAME|all --seeds FROM..TO
   options: nodes=N seconds=N clients=N calm=MILLISECONDS weather=calm
-           faults=all|none|NAME,NAME... scenario=NAME";
+           faults=all|none|NAME,NAME... without=NAME,NAME... scenario=NAME theme=NAME extras=none";
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

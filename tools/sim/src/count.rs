@@ -62,6 +62,8 @@ names! {
         EmptiedDisk "disk emptied",
         Transfer "leadership transferred",
         MembershipChange "membership changed",
+        Relief "node relieved",
+        Ambush "ambush sprung",
     }
 }
 
@@ -69,17 +71,17 @@ names! {
     /// A rare place.
     Reached {
         LeaderChanged "another leader",
-        TermWithoutLeader "term without a leader",
         EntriesReplaced "entries replaced on a disk",
         TornTailCut "torn tail cut at start",
         UnknownOutcome "outcome unknown to a client",
         DedupedRetry "retry answered from memory",
         ConflictAnswered "conflict answered",
+        VersionConflict "conflict of versions answered",
+        Listed "sessions listed",
         RefusedBusy "refused for lack of room",
         ElsewhereHint "sent elsewhere by a hint",
-        FollowerRead "read served beside the leader",
         TailResumed "tail resumed",
-        TailFromChunk "tail replayed from a chunk",
+        TailReplayed "events replayed to a tail",
         Checkpoint "checkpoint published",
         SegmentRecycled "segment recycled",
         SnapshotOffered "snapshot offered",
@@ -174,6 +176,9 @@ impl Counters {
     }
 }
 
+/// Pairs that are named if they never happened.
+const PAIRS_SHOWN: usize = 20;
+
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fault in Fault::ALL {
@@ -184,6 +189,14 @@ impl fmt::Display for Counters {
         }
         let missing = self.pairs_missing();
         let all = Act::ALL.len() * (Act::ALL.len() + 1) / 2;
-        write!(f, "  {} of {all} pairs of planned faults overlapped", all - missing.len())
+        let seen = all - missing.len();
+        let least = if missing.is_empty() { self.overlaps.values().min() } else { None };
+        let least = least.copied().unwrap_or_default();
+        write!(f, "  {seen} of {all} pairs of planned faults overlapped, {least} times at least")?;
+        if (1..=PAIRS_SHOWN).contains(&missing.len()) {
+            let names = missing.iter().map(|(one, other)| (one.name(), other.name()));
+            write!(f, "\n  never: {:?}", names.collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 }

@@ -1,13 +1,13 @@
 //! What the nemesis does, and how it ends.
 
-use model::cluster::{NameTag, replicas};
 use model::ids::GroupId;
 
 use crate::count::Fault;
 use crate::disk::{End, Health, Mishap};
+use crate::event::{Event, Mend};
 use crate::nemesis::Deed;
 use crate::queue::{MILLI, Time};
-use crate::world::{Event, Mend, World};
+use crate::world::World;
 
 impl World {
     /// The nemesis does something, and will again.
@@ -58,7 +58,7 @@ impl World {
             Deed::Rot { node, down } => self.rot(*node, *down),
             Deed::Empty { node, down } => self.change_disk(*node, *down),
             Deed::Lie { node, lasts, down } => {
-                if self.atlas.allows_unknown(*node) && self.all_up() {
+                if self.may_forget(*node) {
                     self.hurt_unknown(*node);
                     self.health(*node, |health| health.lies = true);
                     self.mend_later(*lasts, Mend::Lie { node: *node, down: *down });
@@ -66,6 +66,12 @@ impl World {
             }
             Deed::Misplace { node, lost } => self.misplace(*node, *lost),
             Deed::WriteError { node } => self.mishap(*node, Mishap::Error),
+            Deed::Configure { write, gap } => self.configure(*write, *gap),
+            Deed::Transfer { node, lasts } => self.relieve(*node, Fault::Transfer, (*lasts, false)),
+            Deed::Relieve { node, lasts, looked_at } => {
+                self.relieve(*node, Fault::Relief, (*lasts, *looked_at));
+            }
+            Deed::Ambush(ambush) => self.lie_in_wait(*ambush),
             deed => self.passing(deed),
         }
     }
@@ -124,10 +130,6 @@ impl World {
         }
     }
 
-    fn all_up(&self) -> bool {
-        self.nodes.iter().all(|node| node.is_up()) && !self.network.has_cuts()
-    }
-
     /// A process ends and comes back, unless somebody needs it who may have lost something.
     fn stop(&mut self, node: usize, (end, fault): (End, Fault), down: u64) {
         if self.nodes[node].is_up() && self.atlas.allows_absence(node) {
@@ -179,7 +181,7 @@ impl World {
 
     /// The next write of the node's log is lost or goes elsewhere; then its machine stops.
     fn misplace(&mut self, node: usize, lost: bool) {
-        if !self.atlas.allows_unknown(node) || !self.all_up() {
+        if !self.may_forget(node) {
             return;
         }
         self.hurt_unknown(node);
@@ -198,7 +200,7 @@ impl World {
 
     /// A bit of a disk changes while its node is down.
     fn rot(&mut self, node: usize, down: u64) {
-        if !self.atlas.allows_unknown(node) || !self.all_up() {
+        if !self.may_forget(node) {
             return;
         }
         self.end(node, End::Kill, None);
@@ -219,7 +221,8 @@ impl World {
     /// A node comes back with an empty disk.
     fn change_disk(&mut self, node: usize, down: u64) {
         let broken = self.nodes[node].broken.is_some();
-        if !broken && !self.atlas.allows_known(node) {
+        let bears = self.atlas.allows_known(node) && self.bears_loss_of(node);
+        if !broken && !bears {
             return;
         }
         self.atlas.hurt(node);
@@ -230,13 +233,12 @@ impl World {
 
     /// Nodes with damage that hold again all that is committed are whole.
     pub(crate) fn note_healing(&mut self) {
-        let tags: Vec<NameTag> = self.nodes.iter().map(|node| node.tag).collect();
         let damaged: Vec<usize> = self.atlas.damaged().collect();
         for node in damaged {
             let this = &self.nodes[node];
             let lies = this.disks.iter().any(|disk| disk.health.lies || disk.mishap.is_some());
             let holds = (0..self.options.groups).all(|group| {
-                let hosts = replicas(GroupId(group), &tags, self.options.factor);
+                let hosts = self.wanted(GroupId(group));
                 let committed = self.court.committed(group);
                 let votes = self.court.is_voter(group, this.id());
                 let votes = votes.unwrap_or_else(|| self.founders.contains(&this.id()));
@@ -266,6 +268,8 @@ impl World {
                 }
             }
             Mend::Wall { node } => self.nodes[node].clock.jump(0),
+            Mend::Configure { node } => self.restart_for_config(node),
+            Mend::Relief { node, looked_at } => self.end_relief(node, looked_at),
         }
     }
 
@@ -277,6 +281,7 @@ impl World {
     /// All faults end. What is down comes up, what is broken is replaced.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
+        self.end_orders();
         self.network.mend();
         self.network.set_weather(crate::network::Weather::calm());
         for node in 0..self.nodes.len() {
@@ -291,6 +296,8 @@ impl World {
             this.clock.jump(0);
             if this.broken.is_some() {
                 self.change_disk(node, MILLI);
+            } else if this.is_up() && this.config < self.config {
+                self.end(node, End::Kill, Some(MILLI));
             } else if !this.is_up() {
                 self.queue.plan(now + MILLI, Event::Start { node });
             }

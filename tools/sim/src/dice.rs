@@ -23,6 +23,10 @@ pub enum Concern {
     Turns,
     /// What a node is told once: names of logs, seeds of elections.
     Identity,
+    /// Which options it has besides.
+    Extras,
+    /// What its theme makes of it.
+    Theme,
     /// Forged histories.
     #[cfg(test)]
     Forgery,
@@ -39,6 +43,8 @@ impl From<Concern> for Salt {
             Concern::Client(client) => (6, client),
             Concern::Turns => (7, 0),
             Concern::Identity => (8, 0),
+            Concern::Extras => (10, 0),
+            Concern::Theme => (11, 0),
             #[cfg(test)]
             Concern::Forgery => (9, 0),
         };

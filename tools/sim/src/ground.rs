@@ -5,6 +5,7 @@ use model::cluster::{MemberId, NameTag};
 use model::command::{self, Create, Dedupe, Principal, Producer};
 use model::ids::SessionId;
 
+use crate::admin::Admin;
 use crate::count::Counters;
 use crate::history::{Append, Attempt, History, Op, Outcome, digest, fragment};
 use crate::queue::Time;
@@ -16,10 +17,14 @@ pub(crate) struct Ground {
     pub(crate) names: Vec<SessionId>,
     /// What is known of each.
     pub(crate) histories: Vec<History>,
+    /// What happened to each besides its events.
+    pub(crate) admins: Vec<Admin>,
     /// The nodes' tags, to find the one a hint names.
     pub(crate) tags: Vec<NameTag>,
     /// The highest seq anybody was told of, by session.
     pub(crate) heads: Vec<u64>,
+    /// The client that says which sessions are archived.
+    pub(crate) archivist: usize,
     /// Padding by op.
     paddings: Vec<usize>,
     /// Whether clients begin nothing new.
@@ -30,13 +35,15 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Sessions nobody has asked for.
-    pub(crate) fn new(sessions: usize, tags: Vec<NameTag>) -> Ground {
+    pub(crate) fn new(sessions: usize, tags: Vec<NameTag>, archivist: usize) -> Ground {
         let name = |place: usize| SessionId::new(format!("session-{place}"));
         Ground {
             names: (0..sessions).map(|place| name(place).expect("a name")).collect(),
             histories: vec![History::default(); sessions],
+            admins: vec![Admin::default(); sessions],
             tags,
             heads: vec![0; sessions],
+            archivist,
             paddings: Vec::new(),
             stopped: false,
             counters: Counters::new(),
@@ -116,6 +123,8 @@ impl Ground {
 
     /// Operations answered or given up, over all sessions.
     pub(crate) fn operations(&self) -> u64 {
-        self.histories.iter().map(History::operations).sum()
+        let events: u64 = self.histories.iter().map(History::operations).sum();
+        let rows = self.admins.iter().map(|admin| admin.patches.len() + admin.shown.len());
+        events + rows.sum::<usize>() as u64
     }
 }

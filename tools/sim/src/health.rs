@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use model::cluster::{NameTag, replicas};
 use model::ids::GroupId;
 use model::limits::SEGMENTS_MAX;
 use raft::{Index, Term};
@@ -46,8 +45,7 @@ impl World {
     }
 
     fn hosts_group(&self, group: GroupId, node: usize) -> bool {
-        let tags: Vec<NameTag> = self.nodes.iter().map(|node| node.tag).collect();
-        replicas(group, &tags, self.options.factor).contains(&self.nodes[node].tag)
+        self.wanted(group).contains(&self.nodes[node].tag)
     }
 
     /// Groups that have no leader, or several that believe to lead the newest term.

@@ -30,7 +30,11 @@ pub(crate) const UNKNOWN: u64 = 0;
 /// All groups of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Court {
+    /// The members each group begins with.
+    first: Vec<Arc<Membership>>,
     groups: BTreeMap<u32, Group>,
+    /// How often an entry took another's place on a disk.
+    pub(crate) replaced: u64,
     /// What was found.
     pub(crate) findings: Findings,
 }
@@ -46,6 +50,8 @@ struct Group {
     nodes: BTreeMap<NodeId, Node>,
     /// Memberships ever seen, by the place of their entries.
     memberships: BTreeMap<(Index, Term), Arc<Membership>>,
+    /// Whose disks have ever held an entry.
+    held: BTreeMap<(Index, Term), Vec<NodeId>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,11 +71,18 @@ struct Node {
     log: BTreeMap<Index, Term>,
     /// What lies up to here is in a checkpoint.
     floor: Index,
+    /// And the highest that ever was, by any member of this name.
+    floor_ever: Index,
     /// Term and vote on its disk.
     hard: (Term, Option<NodeId>),
 }
 
 impl Court {
+    /// Nobody has said anything; each group has these members.
+    pub(crate) fn new(first: Vec<Arc<Membership>>) -> Court {
+        Court { first, ..Court::default() }
+    }
+
     fn group(&mut self, group: u32) -> (&mut Group, &mut Findings) {
         (self.groups.entry(group).or_default(), &mut self.findings)
     }
@@ -111,7 +124,88 @@ impl Court {
         if leader.last.1 < last.1 {
             leader.last = last;
         }
+        let before = known.committed.len();
         known.commit(group, term, committed, findings);
+        if before < known.committed.len() {
+            self.check_held(group, term);
+        }
+    }
+
+    /// What a leader calls committed is on the disks of a majority of those that vote, before and behind
+    /// a change that is under way.
+    fn check_held(&mut self, group: u32, term: Term) {
+        let Some(known) = self.groups.get(&group) else { return };
+        let Some((of, _)) = known.committed.last() else { return };
+        let index = Index(known.committed.len() as u64);
+        let held = known.held.get(&(index, *of));
+        let holds = |id: &NodeId| {
+            held.is_some_and(|held| held.contains(id))
+                || known.nodes.get(id).is_some_and(|node| index <= node.floor_ever)
+        };
+        let majority = |voters: &[NodeId]| {
+            voters.is_empty() || voters.len() < 2 * voters.iter().filter(|id| holds(id)).count()
+        };
+        let is_committed = |members: &Arc<Membership>| {
+            let mut all = known.memberships.iter();
+            all.any(|(place, other)| Arc::ptr_eq(other, members) && known.is_committed(place))
+        };
+        // A leader ends a change as soon as its beginning is committed, before anybody hears of it.
+        let agree = |members: &Arc<Membership>| {
+            let outgoing = || majority(&members.outgoing) || is_committed(members);
+            majority(&members.voters) && outgoing()
+        };
+        if !self.candidates(group).any(agree) {
+            let holders: Vec<&NodeId> = known.nodes.keys().filter(|id| holds(id)).collect();
+            let (term, of) = (term.0, of.0);
+            let text = format!("group {group}, term {term}, index {index:?} of {of}: {holders:?}");
+            self.findings.add(Kind::CommittedTooSoon, text);
+        }
+    }
+
+    /// The memberships that may count now, and the one before them.
+    fn candidates(&self, group: u32) -> impl Iterator<Item = &Arc<Membership>> {
+        let known = self.groups.get(&group);
+        let all: Vec<_> = known.iter().flat_map(|known| &known.memberships).collect();
+        let newest =
+            all.iter().rposition(|(place, _)| known.is_some_and(|k| k.is_committed(place)));
+        // What is committed is known late: the one before may be the one that counted.
+        let from = newest.unwrap_or(0).saturating_sub(1);
+        let first = newest.is_none_or(|newest| newest == 0).then(|| &self.first[group as usize]);
+        first.into_iter().chain(all.into_iter().skip(from).map(|(_, members)| members))
+    }
+
+    /// Every set of voters that may have a say in a group now.
+    pub(crate) fn electorates(&self, group: u32) -> impl Iterator<Item = &[NodeId]> {
+        let sets = self.candidates(group).flat_map(|members| [&members.voters, &members.outgoing]);
+        sets.map(Vec::as_slice).filter(|voters| !voters.is_empty())
+    }
+
+    /// The members of a group, as far as is known to be committed.
+    pub(crate) fn members(&self, group: u32) -> &Membership {
+        let known = self.groups.get(&group);
+        let newest = known.and_then(|known| {
+            let mut all = known.memberships.iter().rev();
+            all.find(|(place, _)| known.is_committed(place)).map(|(_, members)| members)
+        });
+        newest.unwrap_or(&self.first[group as usize])
+    }
+
+    /// A leader tells another to stand: it must have all that is committed, or nobody will elect it.
+    pub(crate) fn hands_over(&mut self, group: u32, to: NodeId) {
+        let index = self.committed(group);
+        if !self.has_held(group, to, index) {
+            let text = format!("group {group}: {to} lacks index {}", index.0);
+            self.findings.add(Kind::HandedToLagging, text);
+        }
+    }
+
+    /// Whether a node's disk has ever held a group's committed entries up to `index`.
+    fn has_held(&self, group: u32, id: NodeId, index: Index) -> bool {
+        let Some(known) = self.groups.get(&group) else { return index == Index(0) };
+        let slot = usize::try_from(index.0).ok().and_then(|index| index.checked_sub(1));
+        let Some((term, _)) = slot.and_then(|slot| known.committed.get(slot)) else { return true };
+        known.held.get(&(index, *term)).is_some_and(|held| held.contains(&id))
+            || known.nodes.get(&id).is_some_and(|node| index <= node.floor_ever)
     }
 
     /// A node grants its vote, or asks for its own.
@@ -173,11 +267,12 @@ impl Court {
 
     /// An entry is on a node's disk, in place of all from its index on.
     pub(crate) fn wrote(&mut self, group: u32, id: NodeId, entry: &Seen) {
+        let found = self.groups.get(&group).and_then(|known| known.nodes.get(&id));
+        let before = found.and_then(|node| node.log.get(&entry.index).copied());
+        let before = before.filter(|before| *before != entry.term);
+        self.replaced += u64::from(before.is_some());
         let (known, findings) = self.group(group);
-        let node = known.nodes.entry(id).or_default();
-        if let Some(before) = node.log.get(&entry.index).copied()
-            && before != entry.term
-        {
+        if let Some(before) = before {
             known.check_replaced(group, id, (before, entry), findings);
         }
         let node = known.nodes.entry(id).or_default();
@@ -185,6 +280,7 @@ impl Court {
         let previous =
             entry.index.0.checked_sub(1).and_then(|at| node.log.get(&Index(at)).copied());
         node.log.insert(entry.index, entry.term);
+        known.held.entry((entry.index, entry.term)).or_default().push(id);
         known.see(group, entry, previous, findings);
     }
 
@@ -199,6 +295,7 @@ impl Court {
             node.log.clear();
         }
         node.floor = node.floor.max(place.1);
+        node.floor_ever = node.floor_ever.max(node.floor);
     }
 
     /// What a new life finds on its disk. An honest disk keeps what it said was durable.
@@ -212,6 +309,11 @@ impl Court {
         }
         node.hard = hard;
         node.floor = floor;
+        node.floor_ever = node.floor_ever.max(floor);
+        // What was written and never said to be there is there all the same.
+        for (index, term) in &log {
+            known.held.entry((*index, *term)).or_default().push(id);
+        }
         let before = std::mem::replace(&mut node.log, log);
         // A batch that was under way may have replaced some of it; nothing else makes it shorter.
         let replaced = before
@@ -238,13 +340,8 @@ impl Court {
     /// that vote; `None` if its members were never changed.
     pub(crate) fn is_voter(&self, group: u32, id: NodeId) -> Option<bool> {
         let known = self.groups.get(&group)?;
-        let is_committed = |place: &(Index, Term)| {
-            let slot = usize::try_from(place.0.0).ok().and_then(|index| index.checked_sub(1));
-            let term = slot.and_then(|slot| known.committed.get(slot)).map(|(term, _)| *term);
-            term == Some(place.1)
-        };
-        let mut newest = known.memberships.iter().rev().filter(|(place, _)| is_committed(place));
-        let (_, membership) = newest.next()?;
+        let mut all = known.memberships.iter().rev();
+        let (_, membership) = all.find(|(place, _)| known.is_committed(place))?;
         Some(membership.is_voter(id) && !membership.is_joint())
     }
 
@@ -269,6 +366,12 @@ impl Court {
 }
 
 impl Group {
+    fn is_committed(&self, place: &(Index, Term)) -> bool {
+        let slot = usize::try_from(place.0.0).ok().and_then(|index| index.checked_sub(1));
+        let term = slot.and_then(|slot| self.committed.get(slot)).map(|(term, _)| *term);
+        term == Some(place.1)
+    }
+
     /// Notes an entry. The same index and term are the same entry everywhere.
     fn see(&mut self, group: u32, entry: &Seen, previous: Option<Term>, findings: &mut Findings) {
         let Seen { term, index, digest } = *entry;

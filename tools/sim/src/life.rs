@@ -5,16 +5,17 @@ use shard::cluster::{Cluster, Timing};
 
 use crate::count::{Fault, Reached};
 use crate::disk::End;
+use crate::event::Event;
 use crate::node::{Caller, Found, Frame, Process, open};
 use crate::options::TICK;
 use crate::queue::MILLI;
 use crate::verdict::Kind;
-use crate::world::{Event, World};
+use crate::world::World;
 
 impl World {
     fn frame(&self, node: usize) -> Frame {
         let options = &self.options;
-        let write: Vec<NameTag> = self.nodes.iter().map(|node| node.tag).collect();
+        let write: Vec<NameTag> = self.write_tags();
         let cluster = Cluster {
             own: self.nodes[node].id(),
             founders: self.founders.clone(),
@@ -68,6 +69,7 @@ impl World {
         }
         let this = &mut self.nodes[node];
         this.life += 1;
+        this.config = self.config;
         this.paused_until = crate::queue::Time(0);
         this.stalled_until.fill(crate::queue::Time(0));
         this.process = Some(Process::new(shards));
@@ -78,6 +80,9 @@ impl World {
             self.queue.plan(at, Event::Tick { node, shard, life });
         }
         self.queue.plan(now + 3 * MILLI, Event::LandLate { node });
+        if 0 < self.intent {
+            self.queue.plan(now + 2 * MILLI, Event::Intent { node });
+        }
     }
 
     fn tell_found(&mut self, node: usize, found: Found) {

@@ -4,8 +4,9 @@
 
 use raft::NodeId;
 
+use crate::event::Event;
 use crate::queue::{MILLI, SECOND, Time};
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// Microseconds between two tries.
 const RETRY: u64 = 100 * MILLI;

@@ -13,6 +13,8 @@
 //! In reading order: `options`, `nemesis`, `run`, `world`; `histories` is a crate of its own.
 #![forbid(unsafe_code)]
 
+mod admin;
+mod ambush;
 mod atlas;
 mod client;
 mod clock;
@@ -21,9 +23,12 @@ mod count;
 mod deeds;
 mod dice;
 mod disk;
+mod doors;
+mod event;
 mod ground;
 mod health;
 mod invariants;
+mod librarian;
 mod life;
 mod links;
 mod nemesis;
@@ -31,6 +36,7 @@ mod network;
 mod node;
 mod observe;
 mod options;
+mod orders;
 mod queue;
 mod run;
 mod runner;
@@ -38,6 +44,7 @@ mod runner;
 mod sabotage;
 mod scenario;
 mod tailer;
+mod theme;
 mod world;
 
 #[cfg(test)]

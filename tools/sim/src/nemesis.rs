@@ -1,5 +1,6 @@
 //! Which fault happens when, and when it ends.
 
+use crate::ambush::{Ambush, Trigger};
 use crate::count::Counters;
 use crate::dice::Dice;
 use crate::options::Options;
@@ -50,6 +51,9 @@ acts! {
     Drift "drift",
     EmptyDisk "empty-disk",
     Transfer "transfer",
+    Members "members",
+    Relieve "relieve",
+    Ambush "ambush",
 }
 
 /// What is done to the cluster.
@@ -93,8 +97,14 @@ pub(crate) enum Deed {
     Drift { node: usize, drift: i64 },
     /// A node comes back with an empty disk.
     Empty { node: usize, down: u64 },
-    /// A leader is asked to hand over.
-    Transfer { node: usize, bits: u64 },
+    /// A node is asked to hand over all it leads, and may lead again so soon that it may be under way.
+    Transfer { node: usize, lasts: u64 },
+    /// The nodes of these bits should hold groups from now on; each node is restarted to hear of it.
+    Configure { write: u64, gap: u64 },
+    /// A node is to lead nothing for a while; at the end of it that may have to hold.
+    Relieve { node: usize, lasts: u64, looked_at: bool },
+    /// Something happens as soon as somebody says a certain thing.
+    Ambush(Ambush),
 }
 
 impl Deed {
@@ -126,7 +136,10 @@ impl Deed {
             Deed::WallFreeze { lasts, .. } => (Act::WallFreeze, lasts),
             Deed::Drift { .. } => (Act::Drift, SECOND),
             Deed::Empty { down, .. } => (Act::EmptyDisk, down),
-            Deed::Transfer { .. } => (Act::Transfer, 100 * MILLI),
+            Deed::Transfer { lasts, .. } => (Act::Transfer, lasts),
+            Deed::Configure { gap, .. } => (Act::Members, SECOND + 3 * gap),
+            Deed::Relieve { lasts, .. } => (Act::Relieve, lasts),
+            Deed::Ambush(ambush) => (Act::Ambush, ambush.lasts),
         }
     }
 }
@@ -156,6 +169,7 @@ pub(crate) struct Nemesis {
     nodes: usize,
     calm: u64,
     election: u64,
+    triggers: Vec<Trigger>,
     dice: Dice,
 }
 
@@ -167,6 +181,7 @@ impl Nemesis {
             nodes: options.nodes,
             calm: options.calm,
             election: options.election(),
+            triggers: options.triggers.clone(),
             dice,
         }
     }
@@ -244,8 +259,23 @@ impl Nemesis {
                 Deed::Drift { node, drift: drift - 50_000 }
             }
             Act::EmptyDisk => Deed::Empty { node, down },
-            Act::Transfer => Deed::Transfer { node, bits: self.dice.bits() },
+            Act::Transfer => {
+                Deed::Transfer { node, lasts: self.dice.spread(30 * MILLI, 2 * SECOND) }
+            }
+            Act::Members => self.configure(),
+            Act::Relieve => Deed::Relieve { node, lasts: down + SECOND, looked_at: false },
+            Act::Ambush => Deed::Ambush(Ambush::draw(&mut self.dice, &self.triggers, lasts)),
         }
+    }
+
+    /// Another set of nodes, two at least.
+    fn configure(&mut self) -> Deed {
+        let every = (1 << self.nodes) - 1;
+        let mut write = (self.dice.bits() | self.dice.bits()) & every;
+        while write.count_ones() < 2 {
+            write |= 1 << self.node();
+        }
+        Deed::Configure { write, gap: self.dice.spread(MILLI, SECOND) }
     }
 
     /// Links that are cut: every shape there is.

@@ -95,6 +95,8 @@ pub(crate) struct Node {
     pub(crate) scarred: bool,
     /// Whether a bit of a chunk or checkpoint has changed.
     pub(crate) rotten: bool,
+    /// Which configuration its process was started with.
+    pub(crate) config: u64,
     /// The life in which its disk was damaged last.
     pub(crate) hurt_in: u32,
 }

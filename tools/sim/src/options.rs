@@ -2,11 +2,13 @@
 //! Each seed switches a part of the faults on, so that those that are on happen often and in each
 //! other's company.
 
+use crate::ambush::Trigger;
 use crate::dice::{Concern, Dice};
 use crate::nemesis::Act;
 use crate::network::Weather;
 use crate::queue::{MILLI, SECOND};
 use crate::scenario::Scenario;
+use crate::theme::Theme;
 
 /// What a run is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,16 +43,22 @@ pub(crate) struct Options {
     pub(crate) sessions: usize,
     /// Clients.
     pub(crate) clients: usize,
+    /// Clients that make sessions, change them and list them.
+    pub(crate) librarians: usize,
     /// Most microseconds a client thinks before it asks again.
     pub(crate) think_max: u64,
     /// Most bytes of padding in an event.
     pub(crate) padding_max: u64,
     /// Faults that may happen.
     pub(crate) acts: Vec<Act>,
+    /// What ambushes wait for.
+    pub(crate) triggers: Vec<Trigger>,
     /// Microseconds between two faults, in the middle.
     pub(crate) calm: u64,
     /// Microseconds of the safety phase.
     pub(crate) safety: u64,
+    /// What the run is about, if it is about something.
+    pub(crate) theme: Option<Theme>,
     /// What happens instead of chance.
     pub(crate) scenario: Option<Scenario>,
     /// The rule every node breaks.
@@ -64,10 +72,29 @@ pub(crate) const TICK: u64 = 25 * MILLI;
 impl Options {
     /// The options of a seed.
     pub(crate) fn of(seed: u64) -> Options {
+        let mut options = Options::plain(seed);
+        let mut dice = Dice::new(seed, Concern::Extras);
+        options.librarians = dice.pick(&[0, 1, 2, 3]);
+        let later = [Act::Members, Act::Relieve, Act::Ambush];
+        options.acts.extend(later.into_iter().filter(|_| dice.permille(300)));
+        if options.acts.contains(&Act::Members) {
+            options.spare_nodes = dice.pick(&[0, 1, 1, 2]);
+            options.resize(options.nodes + options.spare_nodes);
+        }
+        if dice.permille(400) {
+            let theme = dice.pick(Theme::ALL);
+            theme.apply(&mut options, &mut dice);
+        }
+        options
+    }
+
+    /// The same without what a run has by chance besides the plain faults and clients.
+    fn plain(seed: u64) -> Options {
         let mut dice = Dice::new(seed, Concern::Swarm);
         let nodes = dice.pick(&[3, 3, 3, 5]);
         let shards = (0..nodes).map(|_| dice.pick(&[1, 1, 2, 3])).collect();
-        let acts = Act::ALL.iter().copied().filter(|_| dice.permille(400)).collect();
+        let acts = Act::ALL.iter().copied();
+        let acts = acts.filter(|act| *act < Act::Members && dice.permille(400)).collect();
         Options {
             seed,
             nodes,
@@ -84,11 +111,14 @@ impl Options {
             drift_max: dice.pick(&[0, 100, 10_000, 50_000]),
             sessions: dice.pick(&[2, 4, 8]),
             clients: dice.pick(&[6, 12, 20]),
+            librarians: 0,
             think_max: dice.pick(&[5, 50, 200]) * MILLI,
             padding_max: dice.pick(&[0, 100, 1_000, 3_000]),
             acts,
+            triggers: Trigger::ALL.to_vec(),
             calm: dice.pick(&[100, 300, 1_000, 3_000]) * MILLI,
             safety: dice.pick(&[10, 20, 30]) * SECOND,
+            theme: None,
             scenario: None,
             #[cfg(feature = "sabotage")]
             sabotage: None,
@@ -108,9 +138,17 @@ impl Options {
                 if !(1..=9).contains(&nodes) {
                     return Err(format!("{text}: from 1 to 9 nodes"));
                 }
-                self.nodes = nodes;
-                self.shards.resize(nodes, self.shards[0]);
+                self.resize(nodes);
+                self.spare_nodes = 0;
                 self.factor = u32::try_from(nodes).map_err(|error| error.to_string())?;
+            }
+            "extras" if value == "none" => *self = Options::plain(self.seed),
+            "theme" => {
+                let found = Theme::ALL.iter().find(|theme| theme.name() == value);
+                let theme = *found.ok_or(format!("{text}: no such theme"))?;
+                let mut dice = Dice::new(self.seed, Concern::Theme);
+                *self = Options { librarians: self.librarians, ..Options::plain(self.seed) };
+                theme.apply(self, &mut dice);
             }
             "seconds" => self.safety = number()? * SECOND,
             "clients" => {
@@ -119,6 +157,10 @@ impl Options {
             "calm" => self.calm = number()?.max(1) * MILLI,
             "weather" if value == "calm" => self.weather = Weather::calm(),
             "faults" => self.acts = acts(value)?,
+            "without" => {
+                let without = acts(value)?;
+                self.acts.retain(|act| !without.contains(act));
+            }
             "scenario" => {
                 let found = Scenario::ALL.iter().find(|scenario| scenario.name() == value);
                 let scenario = *found.ok_or(format!("{text}: no such scenario"))?;
@@ -128,6 +170,14 @@ impl Options {
             _ => return Err(format!("{text}: no such option")),
         }
         Ok(())
+    }
+
+    /// Makes it a cluster of so many nodes.
+    pub(crate) fn resize(&mut self, nodes: usize) {
+        self.nodes = nodes;
+        self.shards.resize(nodes, self.shards[0]);
+        let most = u32::try_from(nodes).expect("few nodes");
+        self.factor = self.factor.min(most);
     }
 
     /// Microseconds of the shortest election timeout.

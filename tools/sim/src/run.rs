@@ -3,18 +3,20 @@
 
 use std::fmt;
 
-use model::api::{EventsPage, Reply, Request};
+use model::api::{EventsPage, List, Reply, Request, SessionRow, Visibility};
 use model::cluster::name_tag;
 use model::error::Code;
-use model::ids::Seq;
+use model::ids::{GroupId, Seq, SessionId};
+use model::limits::LIST_LIMIT_MAX;
 use raft::{Index, NodeId};
 
 use crate::checker;
 use crate::client::{Client, Role};
 use crate::clock::Clock;
-use crate::count::{Counters, Reached};
+use crate::count::{Counters, Fault, Reached};
 use crate::dice::{Concern, Dice};
 use crate::disk::{Disk, Health};
+use crate::event::Event;
 use crate::ground::Ground;
 use crate::history::{Stored, stored};
 use crate::node::{Caller, Node};
@@ -22,11 +24,13 @@ use crate::options::Options;
 use crate::queue::{MILLI, SECOND, Time};
 use crate::tail_checker;
 use crate::verdict::{Findings, Kind};
-use crate::world::{Event, HARNESS, World};
+use crate::world::{HARNESS, World};
 
 /// Election timeouts within which everything must be well after the faults have ended: an election
 /// or two, and what a lagging replica has to fetch.
 const TIMEOUTS_MAX: u64 = 20;
+/// Microseconds that changes of members may take, one after the other.
+const MEMBERS: u64 = 30 * SECOND;
 /// Microseconds a snapshot may take at most.
 const SNAPSHOT: u64 = 120 * SECOND;
 /// Microseconds the world's last questions may take.
@@ -98,6 +102,7 @@ pub(crate) fn run(options: Options, trace: bool) -> Report {
     let recovery = world.now() - healed;
     world.come_to_rest();
     let logs = world.audit();
+    world.audit_lists();
     world.report(&logs, recovery)
 }
 
@@ -129,14 +134,17 @@ fn found(options: Options) -> World {
                 broken: None,
                 scarred: false,
                 rotten: false,
+                config: 0,
                 hurt_in: 0,
             }
         })
         .collect();
-    let founders: Vec<NodeId> = nodes.iter().map(Node::id).collect();
+    let founding = options.nodes - options.spare_nodes;
+    let founders: Vec<NodeId> = nodes[..founding].iter().map(Node::id).collect();
     let tags = nodes.iter().map(|node| node.tag).collect();
-    let ground = Ground::new(options.sessions, tags);
-    let clients = (0..options.clients).map(|id| client(&options, id)).collect();
+    let ground = Ground::new(options.sessions, tags, options.clients);
+    let clients = options.clients + options.librarians;
+    let clients = (0..clients).map(|id| client(&options, id)).collect();
     World::new(options, (nodes, founders), clients, ground)
 }
 
@@ -149,6 +157,7 @@ fn client(options: &Options, id: usize) -> Client {
         4 => dice.pick(&[Role::Careful, Role::Keyed]),
         _ => Role::Reader,
     };
+    let role = if options.clients <= id { Role::Librarian } else { role };
     // The first clients make the sessions; a tail cannot.
     let owns = id < options.sessions;
     let role = if owns && role == Role::Tailer { Role::Producer } else { role };
@@ -177,7 +186,9 @@ impl World {
     /// Faults have ended: within a bound of election timeouts everything must work.
     fn check_liveness(&mut self, healed: Time) {
         // A node that was given another disk has to fetch everything first.
-        let patience = TIMEOUTS_MAX * self.options.election() + 5 * SECOND;
+        let changes = self.config + self.counters.faults(Fault::EmptiedDisk);
+        let members = if changes == 0 { 0 } else { MEMBERS };
+        let patience = TIMEOUTS_MAX * self.options.election() + 5 * SECOND + members;
         let mut bound = healed + patience;
         let since = healed + 3 * MILLI;
         let (marks, heads) = (self.marks(), self.ground.heads.clone());
@@ -208,6 +219,11 @@ impl World {
             let text = format!("group {group}{}", self.describe_group(group));
             self.findings.add(Kind::NoLeader, text);
         }
+        for group in self.unsettled() {
+            let members = self.court.members(group);
+            let text = format!("group {group}: {members:?}{}", self.describe_group(group));
+            self.findings.add(Kind::NotSettled, text);
+        }
         self.blame_lagging(&marks);
     }
 
@@ -216,6 +232,7 @@ impl World {
             && self.clients.iter().all(|client| client.works(since, heads))
             && self.groups_hold(marks)
             && self.unled().is_empty()
+            && self.unsettled().is_empty()
     }
 
     /// Clients begin nothing new; what they do not know yet they find out.
@@ -258,6 +275,11 @@ impl World {
                     let text = format!("session {session}: {first:?} and, at {node}, {found:?}");
                     self.findings.add(Kind::StateDiffers, text);
                 }
+                if let Some(Reply::Session(found)) = &found {
+                    let last = Some(found.version);
+                    let findings = self.ground.admins[session].check(last);
+                    self.findings.extend(findings);
+                }
                 row = row.or(found);
                 match &known {
                     None => known = Some(log),
@@ -272,6 +294,54 @@ impl World {
             logs.push(known);
         }
         logs
+    }
+
+    /// Lists all sessions as a door does: each is shown once, by whoever leads its group.
+    fn audit_lists(&mut self) {
+        let bound = self.now() + AUDIT;
+        let mut told = String::new();
+        while self.now() < bound {
+            let (groups, shown) = self.list_all();
+            let mut missing: Vec<&SessionId> = self.ground.names.iter().collect();
+            let created = |name: &SessionId| {
+                let place = self.ground.names.iter().position(|other| other == name);
+                place.is_some_and(|place| self.ground.is_created(place))
+            };
+            missing.retain(|name| created(name) && !shown.contains(name));
+            let all = (0..self.options.groups).all(|group| groups.contains(&GroupId(group)));
+            let once = shown.is_sorted_by(|one, other| one < other);
+            if missing.is_empty() && all && once {
+                return;
+            }
+            told = format!("groups {groups:?}, shown {shown:?}, missing {missing:?}");
+            self.run_until(self.now() + 50 * MILLI);
+        }
+        self.findings.add(Kind::ListWrong, told);
+    }
+
+    /// The groups that are led somewhere, and the sessions all shards show, in order.
+    fn list_all(&mut self) -> (Vec<GroupId>, Vec<SessionId>) {
+        let (mut groups, mut shown) = (Vec::new(), Vec::new());
+        for node in 0..self.nodes.len() {
+            for _ in 0..self.nodes[node].shards {
+                let list = List {
+                    cursor: None,
+                    limit: LIST_LIMIT_MAX,
+                    visibility: Visibility::All,
+                    metadata: Vec::new(),
+                };
+                if let Some(Reply::Sessions { rows, groups: led, .. }) =
+                    self.ask_one(node, Request::List(list))
+                {
+                    let place = |row: &SessionRow| self.placement(node).group(row.id.as_str());
+                    let of_led = rows.into_iter().filter(|row| led.contains(&place(row)));
+                    shown.extend(of_led.map(|row| row.id));
+                    groups.extend(led);
+                }
+            }
+        }
+        shown.sort_unstable();
+        (groups, shown)
     }
 
     /// Reads a session from one node; `None` if the node does not host it.
@@ -335,6 +405,7 @@ impl World {
         let mut counters = self.counters.clone();
         counters.add(&self.ground.counters);
         counters.reach_times(Reached::LeaderChanged, self.court.terms_led());
+        counters.reach_times(Reached::EntriesReplaced, self.court.replaced);
         Report {
             micros: self.now().0,
             digest: self.digest.value(),

@@ -68,8 +68,9 @@ impl Client {
                 self.follow_again()
             }
             TailMessage::Closed(_) => self.follow_again(),
-            TailMessage::Events { events, .. } => {
+            TailMessage::Events { events, replay } => {
                 let Some(stream) = self.stream else { return Vec::new() };
+                ground.counters.reach_times(Reached::TailReplayed, u64::from(replay));
                 let bytes = events.iter().map(|event| event.json.len() as u64).sum();
                 let stream = &mut ground.histories[self.session].streams[stream];
                 for event in &events {

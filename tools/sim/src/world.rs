@@ -1,94 +1,36 @@
 //! The world: nodes, wires, disks, clocks and clients, one event at a time.
 
-use model::api::Reply;
-use model::api::{Request, TailMessage, TailOpen};
-use model::ids::{Now, Placement, ShardId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use model::api::{Reply, TailMessage};
+use model::cluster::{NameTag, replicas};
+use model::ids::{GroupId, Now, Placement, ShardId};
 use model::limits::INPUTS_PER_TURN;
-use raft::NodeId;
+use raft::{Membership, NodeId};
 use shard::effect::{
     Clients, Completion, Disk as DiskBorder, DiskOp, Effect, Input, Peers, TailId, Ticket, perform,
 };
 use shard::peer::PeerMessage;
 use shard::wal::LogIdentity;
 
+use crate::ambush::Ambush;
 use crate::atlas::Atlas;
-use crate::client::{Client, Move};
+use crate::client::Client;
 use crate::count::{Counters, Fault, Reached};
 use crate::dice::{Dice, Digest};
 use crate::disk::{End, Finished, OpNumber};
+use crate::event::Event;
 use crate::ground::Ground;
 use crate::invariants::Court;
 use crate::links::Links;
-use crate::nemesis::{Deed, Nemesis, Overlaps};
+use crate::nemesis::{Nemesis, Overlaps};
 use crate::network::{Lane, Network};
-use crate::node::{Caller, Node, log_id};
+use crate::node::{Node, log_id};
 use crate::observe::{self, Durable};
 use crate::options::{Options, TICK};
 use crate::queue::{MILLI, Queue, Time};
 use crate::verdict::Findings;
-
-/// What is going to happen.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A shard takes a turn.
-    Turn { node: usize, shard: u32, life: u32 },
-    /// A shard is told that time has passed.
-    Tick { node: usize, shard: u32, life: u32 },
-    /// A message arrives.
-    Deliver { from: usize, life: u32, sender: NodeId, to: NodeId, message: PeerMessage },
-    /// Connections that do not stand are tried again.
-    Dial,
-    /// A node notices that a connection stands or broke.
-    Link { to: usize, node: NodeId, up: bool },
-    /// A disk has had its time.
-    Disk { node: usize, shard: u32, life: u32, op: OpNumber },
-    /// A process starts.
-    Start { node: usize },
-    /// Writes of a killed process land.
-    LandLate { node: usize },
-    /// A client goes on.
-    Wake { client: usize },
-    /// A client has waited long enough.
-    Patience(Caller),
-    /// A request arrives at a node.
-    Arrive { caller: Caller, node: usize, request: Request },
-    /// An answer arrives at a client.
-    Answer(Caller, Reply),
-    /// A tail is opened at a node.
-    Follow { caller: Caller, node: usize, open: TailOpen },
-    /// A tail's message arrives.
-    TailMessage(Caller, TailMessage),
-    /// A node learns that a connection has written so much.
-    Credit { caller: Caller, bytes: u64 },
-    /// A node learns that a tail's connection is gone.
-    HangUp(Caller),
-    /// A client learns that its node is gone.
-    CutOff(Caller),
-    /// The nemesis acts.
-    Nemesis,
-    /// Something planned happens.
-    Deed(Deed),
-    /// A fault ends, if it has not been followed by another of its kind.
-    Mend(Mend),
-}
-
-/// The end of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mend {
-    /// Links are whole, unless they were cut again since.
-    Links { cut: u64 },
-    /// A link is as fast as ever.
-    Link { from: usize, to: usize },
-    /// A disk is well.
-    Disk { node: usize },
-    /// A disk that lied loses power.
-    Lie { node: usize, down: u64 },
-    /// A wall clock goes on.
-    Wall { node: usize },
-}
-
-/// Microseconds between a client and a node.
-const CLIENT_MICROS: u64 = 200;
 
 /// The world.
 #[derive(Debug)]
@@ -113,11 +55,19 @@ pub(crate) struct World {
     /// Everything that happened, in one number.
     pub(crate) digest: Digest,
     pub(crate) events: u64,
+    /// The nodes that should hold groups now, and how often that has changed.
+    pub(crate) write: BTreeSet<usize>,
+    pub(crate) config: u64,
+    /// The nodes operators want relieved, and how often that has changed.
+    pub(crate) draining: BTreeSet<usize>,
+    pub(crate) intent: u64,
+    /// Faults that wait for a message of a kind.
+    pub(crate) ambushes: Vec<Ambush>,
     /// Whether faults have ended for good.
     pub(crate) healed: bool,
     /// Prints each event.
     pub(crate) trace: bool,
-    next_name: u64,
+    pub(crate) next_name: u64,
     /// The newest question of the harness itself, and what it was told.
     pub(crate) asked: u64,
     pub(crate) heard: Option<Reply>,
@@ -184,7 +134,7 @@ impl World {
             nodes,
             clients,
             ground,
-            court: Court::default(),
+            court: Court::new(first_members(&options, &founders)),
             findings: Findings::default(),
             counters: Counters::new(),
             cuts: 0,
@@ -192,6 +142,11 @@ impl World {
             turns: dice(Concern::Turns),
             digest: Digest::new(),
             events: 0,
+            write: (0..options.nodes - options.spare_nodes).collect(),
+            config: 0,
+            draining: BTreeSet::new(),
+            intent: 0,
+            ambushes: Vec::new(),
             healed: false,
             trace: false,
             next_name: 0,
@@ -253,127 +208,14 @@ impl World {
             Event::Nemesis => self.strike(),
             Event::Deed(deed) => self.deed(&deed),
             Event::Mend(mend) => self.mend(mend),
+            Event::Intent { node } => self.tell_intent(node),
             client => self.client_event(client),
-        }
-    }
-
-    fn client_event(&mut self, event: Event) {
-        let now = self.now();
-        let (client, moves) = match event {
-            Event::Wake { client } => (client, self.clients[client].wake(&mut self.ground, now)),
-            Event::Patience(Caller { client, number }) => {
-                let ground = &mut self.ground;
-                (client, self.clients[client].lose_patience(number, ground, now))
-            }
-            Event::CutOff(Caller { client, number }) if client != HARNESS => {
-                (client, self.clients[client].cut_off(number, &mut self.ground, now))
-            }
-            Event::Answer(Caller { client: HARNESS, number }, reply) => {
-                // An answer to an older question says nothing.
-                if number == self.asked {
-                    self.heard = Some(reply);
-                }
-                return;
-            }
-            Event::Answer(Caller { client, number }, reply) => {
-                let ground = &mut self.ground;
-                (client, self.clients[client].answer(number, reply, ground, now))
-            }
-            Event::TailMessage(Caller { client, number }, message) => {
-                let ground = &mut self.ground;
-                (client, self.clients[client].tail_message(number, message, ground, now))
-            }
-            Event::Arrive { caller, node, request } => return self.arrive(caller, node, request),
-            Event::Follow { caller, node, open } => return self.follow(caller, node, open),
-            Event::Credit { caller, bytes } => {
-                let input = |tail| Input::TailCredit { tail, bytes };
-                return self.tell_tail(caller, false, input);
-            }
-            Event::HangUp(caller) => {
-                return self.tell_tail(caller, true, |tail| Input::TailClose { tail });
-            }
-            _ => return,
-        };
-        self.carry_out(client, moves);
-    }
-
-    /// Does what a client wants done.
-    pub(crate) fn carry_out(&mut self, client: usize, moves: Vec<Move>) {
-        let now = self.now();
-        for step in moves {
-            let caller = |number| Caller { client, number };
-            let (at, event) = match step {
-                Move::Wake { after } => (now + after, Event::Wake { client }),
-                Move::Patience { after, number } => (now + after, Event::Patience(caller(number))),
-                Move::Ask { after, node, number, request } => {
-                    let at = now + after + CLIENT_MICROS + self.turns.below(CLIENT_MICROS);
-                    (at, Event::Arrive { caller: caller(number), node, request })
-                }
-                Move::Follow { after, node, number, open } => {
-                    let caller = caller(number);
-                    (now + after + CLIENT_MICROS, Event::Follow { caller, node, open })
-                }
-                Move::Credit { after, number, bytes } => {
-                    let caller = caller(number);
-                    (now + after + CLIENT_MICROS, Event::Credit { caller, bytes })
-                }
-                Move::HangUp { number } => (now + CLIENT_MICROS, Event::HangUp(caller(number))),
-            };
-            self.queue.plan(at, event);
         }
     }
 
     /// The placement of groups on the shards of a node.
     pub(crate) fn placement(&self, node: usize) -> Placement {
         Placement::new(self.options.groups, self.nodes[node].shards)
-    }
-
-    /// A request arrives. A node that is down refuses the connection.
-    pub(crate) fn arrive(&mut self, caller: Caller, node: usize, request: Request) {
-        let session = match &request {
-            Request::Create(c) => &c.session,
-            Request::Append(c) => &c.session,
-            Request::Patch(c) => &c.session,
-            Request::SetArchived(c) => &c.session,
-            Request::Get(session) => session,
-            Request::Events(page) => &page.session,
-            Request::List(_) | Request::Groups(_) => unreachable!("nobody looks around here"),
-        };
-        let shard = self.placement(node).shard_of(session.as_str()).0;
-        self.next_name += 1;
-        let ticket = Ticket(self.next_name);
-        let Some(process) = &mut self.nodes[node].process else {
-            let at = self.now() + CLIENT_MICROS;
-            return self.queue.plan(at, Event::CutOff(caller));
-        };
-        process.tickets.insert(ticket, caller);
-        self.input(node, shard, Input::Request { ticket, request });
-    }
-
-    fn follow(&mut self, caller: Caller, node: usize, open: TailOpen) {
-        let shard = self.placement(node).shard_of(open.session.as_str()).0;
-        self.next_name += 1;
-        let tail = TailId(self.next_name);
-        let Some(process) = &mut self.nodes[node].process else {
-            let at = self.now() + CLIENT_MICROS;
-            return self.queue.plan(at, Event::CutOff(caller));
-        };
-        process.tails.insert(tail, (caller, shard));
-        process.followers.insert(caller, tail);
-        self.input(node, shard, Input::TailOpen { tail, open });
-    }
-
-    fn tell_tail(&mut self, caller: Caller, ends: bool, input: impl Fn(TailId) -> Input) {
-        for node in 0..self.nodes.len() {
-            let Some(process) = &mut self.nodes[node].process else { continue };
-            let Some(tail) = process.followers.get(&caller).copied() else { continue };
-            let (_, shard) = process.tails[&tail];
-            if ends {
-                process.followers.remove(&caller);
-                process.tails.remove(&tail);
-            }
-            return self.input(node, shard, input(tail));
-        }
     }
 
     /// Something for a shard; it takes a turn soon.
@@ -515,25 +357,6 @@ impl World {
         }
     }
 
-    fn reply(&mut self, node: usize, ticket: Ticket, reply: Reply) {
-        let at = self.now() + CLIENT_MICROS + self.turns.below(CLIENT_MICROS);
-        let Some(process) = &mut self.nodes[node].process else { return };
-        let caller = process.tickets.remove(&ticket);
-        let caller = caller.expect("a reply answers a request, once");
-        self.queue.plan(at, Event::Answer(caller, reply));
-    }
-
-    fn tail(&mut self, node: usize, tail: TailId, message: TailMessage) {
-        let at = self.now() + CLIENT_MICROS;
-        let Some(process) = &mut self.nodes[node].process else { return };
-        let Some((caller, _)) = process.tails.get(&tail).copied() else { return };
-        if !matches!(message, TailMessage::Opened | TailMessage::Events { .. }) {
-            process.tails.remove(&tail);
-            process.followers.remove(&caller);
-        }
-        self.queue.plan(at, Event::TailMessage(caller, message));
-    }
-
     fn send(&mut self, node: usize, to: NodeId, message: PeerMessage) {
         let now = self.now();
         let sender = self.nodes[node].id();
@@ -551,6 +374,7 @@ impl World {
         };
         let tag = |node: &Node| u64::from(node.tag.0) == to.0 >> 32;
         let Some(place) = self.nodes.iter().position(tag) else { return };
+        self.spring(node, place, &message);
         let times = self.network.send((node, place), lane, now, &mut self.counters);
         for at in times.into_iter().flatten() {
             let message = message.clone();
@@ -570,31 +394,16 @@ fn crc(bytes: &[u8]) -> u64 {
     bytes.first_chunk::<80>().map_or(0, |head| Digest::of(&head[64..80]))
 }
 
-impl Event {
-    /// A number for the digest: what kind of event it is and whom it happens to.
-    fn number(&self) -> u64 {
-        let (kind, who) = match self {
-            Event::Turn { node, shard, .. } => (1, node * 8 + *shard as usize),
-            Event::Tick { node, shard, .. } => (2, node * 8 + *shard as usize),
-            Event::Deliver { from, to, .. } => (3, from ^ (to.0 >> 32) as usize),
-            Event::Link { to, up, .. } => (4, to * 2 + usize::from(*up)),
-            Event::Disk { node, shard, .. } => (5, node * 8 + *shard as usize),
-            Event::Start { node } => (6, *node),
-            Event::LandLate { node } => (7, *node),
-            Event::Wake { client } => (8, *client),
-            Event::Patience(caller) => (9, caller.client),
-            Event::Arrive { caller, .. } => (10, caller.client),
-            Event::Answer(caller, _) => (11, caller.client),
-            Event::Follow { caller, .. } => (12, caller.client),
-            Event::TailMessage(caller, _) => (13, caller.client),
-            Event::Credit { caller, .. } => (14, caller.client),
-            Event::HangUp(caller) => (15, caller.client),
-            Event::CutOff(caller) => (16, caller.client),
-            Event::Nemesis => (17, 0),
-            Event::Deed(_) => (18, 0),
-            Event::Mend(_) => (19, 0),
-            Event::Dial => (20, 0),
-        };
-        (kind << 32) + (who as u64 & 0xffff_ffff)
-    }
+/// The members each group begins with.
+fn first_members(options: &Options, founders: &[NodeId]) -> Vec<Arc<Membership>> {
+    let tags: Vec<NameTag> = founders.iter().map(|id| shard::cluster::tag(*id)).collect();
+    let id = |wanted: &NameTag| {
+        let found = founders.iter().copied().find(|id| shard::cluster::tag(*id) == *wanted);
+        found.expect("a founder")
+    };
+    let members = (0..options.groups).map(|group| {
+        let chosen = replicas(GroupId(group), &tags, options.factor);
+        Arc::new(Membership::new(chosen.iter().map(id).collect(), Vec::new()))
+    });
+    members.collect()
 }

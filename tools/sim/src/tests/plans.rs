@@ -28,7 +28,7 @@ fn seeds_differ_and_switch_everything_on() {
         nodes.insert(options.nodes);
     }
     assert_eq!(acts.len(), Act::ALL.len());
-    assert_eq!(nodes, BTreeSet::from([3, 5]));
+    assert!(nodes.is_superset(&BTreeSet::from([3, 5])) && nodes.iter().all(|nodes| *nodes < 8));
 }
 
 #[test]

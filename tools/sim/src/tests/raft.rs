@@ -1,8 +1,9 @@
 //! A true run of a group of three is accepted; each broken promise of Raft is noticed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use raft::{Index, NodeId, Term};
+use raft::{Index, Membership, NodeId, Term};
 
 use crate::dice::{Concern, Dice};
 use crate::invariants::{Court, Seen};
@@ -25,8 +26,9 @@ struct Run {
 }
 
 fn run(dice: &mut Dice) -> Run {
-    let mut run =
-        Run { court: Court::default(), log: Vec::new(), term: Term(0), leader: NodeId(1) };
+    let members = Membership::new(nodes().to_vec(), Vec::new());
+    let court = Court::new(vec![Arc::new(members)]);
+    let mut run = Run { court, log: Vec::new(), term: Term(0), leader: NodeId(1) };
     for term in 1..=dice.between(2, 5) {
         run.elect(Term(term), nodes()[dice.index(3)]);
         for _ in 0..dice.between(1, 6) {

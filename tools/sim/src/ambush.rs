@@ -1,0 +1,201 @@
+//! Faults that wait for a moment: as soon as somebody says a certain thing, the nemesis strikes. Chance
+//! alone rarely meets the few microseconds in which a change of members, a new leader or a state that is
+//! handed over is known to one node and not to the others.
+
+use raft::{Body, Content};
+use shard::peer::{PeerMessage, SnapshotStep};
+
+use crate::count::Fault;
+use crate::dice::Dice;
+use crate::event::Event;
+use crate::nemesis::{Deed, links};
+use crate::queue::MILLI;
+use crate::world::World;
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trigger {
+    /// Somebody is told of other members.
+    Members,
+    /// A leader tells of itself for the first time.
+    Lead,
+    /// Somebody is told to stand for election.
+    Stand,
+    /// A state is offered.
+    Offer,
+    /// A vote is given.
+    Vote,
+    /// Commands are handed to a follower.
+    Commands,
+}
+
+impl Trigger {
+    /// All of them.
+    pub(crate) const ALL: &[Trigger] = &[
+        Trigger::Members,
+        Trigger::Lead,
+        Trigger::Stand,
+        Trigger::Offer,
+        Trigger::Vote,
+        Trigger::Commands,
+    ];
+}
+
+/// What happens then, to whoever spoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strike {
+    /// Its process is killed.
+    Kill,
+    /// Its machine stops.
+    PowerCut,
+    /// It stands still.
+    Pause,
+    /// Its disk does not move.
+    Stick,
+    /// Nobody hears it and it hears nobody.
+    Isolate,
+    /// Nobody hears it.
+    Silence,
+    /// It and half of the others are cut off from the rest: from those who leave, if members change.
+    Split,
+    /// Whom it speaks to hears nobody.
+    Deafen,
+}
+
+const STRIKES: [Strike; 8] = [
+    Strike::Kill,
+    Strike::PowerCut,
+    Strike::Pause,
+    Strike::Stick,
+    Strike::Isolate,
+    Strike::Silence,
+    Strike::Split,
+    Strike::Deafen,
+];
+
+/// A fault that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ambush {
+    /// What for.
+    pub(crate) trigger: Trigger,
+    /// What then.
+    pub(crate) strike: Strike,
+    /// How many such messages are let pass.
+    pub(crate) skips: u64,
+    /// Microseconds from the message to what does not happen at once.
+    pub(crate) after: u64,
+    /// Microseconds it lasts.
+    pub(crate) lasts: u64,
+    /// Chance.
+    pub(crate) bits: u64,
+}
+
+/// Ambushes at a time.
+const AMBUSHES_MAX: usize = 4;
+
+impl Ambush {
+    /// One of those there can be.
+    pub(crate) fn draw(dice: &mut Dice, triggers: &[Trigger], lasts: u64) -> Ambush {
+        Ambush {
+            trigger: dice.pick(triggers),
+            strike: dice.pick(&STRIKES),
+            skips: dice.pick(&[0, 0, 1, 2, 5]),
+            after: dice.spread(1, 50 * MILLI),
+            lasts: lasts.max(100 * MILLI),
+            bits: dice.bits(),
+        }
+    }
+}
+
+impl World {
+    /// The nemesis waits.
+    pub(crate) fn lie_in_wait(&mut self, ambush: Ambush) {
+        if self.ambushes.len() < AMBUSHES_MAX {
+            self.ambushes.push(ambush);
+        }
+    }
+
+    /// A message leaves: somebody may have waited for it.
+    pub(crate) fn spring(&mut self, from: usize, to: usize, message: &PeerMessage) {
+        if self.healed {
+            return;
+        }
+        let waits = |ambush: &Ambush| is_what(ambush.trigger, message);
+        let Some(place) = self.ambushes.iter().position(waits) else { return };
+        let ambush = &mut self.ambushes[place];
+        if 0 < ambush.skips {
+            ambush.skips -= 1;
+            return;
+        }
+        let ambush = self.ambushes.remove(place);
+        self.counters.count(Fault::Ambush);
+        let Ambush { after, lasts, .. } = ambush;
+        let later = match ambush.strike {
+            Strike::Kill => Deed::Kill { node: from, down: lasts },
+            Strike::PowerCut => Deed::PowerCut { node: from, down: lasts },
+            Strike::Pause => Deed::Pause { node: from, core: None, lasts },
+            Strike::Stick => Deed::Stuck { node: from, lasts },
+            _ => {
+                let links = self.links_of(ambush, (from, to), message);
+                return self.deed(&Deed::Cut { links, lasts });
+            }
+        };
+        self.queue.plan(self.now() + after, Event::Deed(later));
+    }
+
+    fn links_of(
+        &self,
+        Ambush { strike, bits, .. }: Ambush,
+        (from, to): (usize, usize),
+        message: &PeerMessage,
+    ) -> Vec<(usize, usize)> {
+        let leaving = self.leaving(message);
+        let side = |node: usize| match &leaving {
+            // Who stays is apart from who leaves; whoever speaks is with either.
+            Some(leaving) if bits & 3 != 0 => leaving[node] || (node == from && bits & 4 == 0),
+            _ => bits >> (8 + node) & 1 == u64::from(node != from),
+        };
+        let is_cut = |one: usize, other: usize| match strike {
+            Strike::Isolate => one == from || other == from,
+            Strike::Silence => one == from,
+            Strike::Deafen => other == to,
+            _ => side(one) != side(other),
+        };
+        links(self.nodes.len(), is_cut)
+    }
+
+    /// The nodes that leave, if the message tells somebody of other members.
+    fn leaving(&self, message: &PeerMessage) -> Option<Vec<bool>> {
+        let PeerMessage::Raft { message, .. } = message else { return None };
+        let Body::Append { entries, .. } = &message.body else { return None };
+        let members = entries.iter().rev().find_map(|entry| match &entry.content {
+            Content::Membership(members) => Some(members),
+            _ => None,
+        })?;
+        let leaves = |node: &crate::node::Node| {
+            members.outgoing.contains(&node.id()) && !members.voters.contains(&node.id())
+        };
+        Some(self.nodes.iter().map(leaves).collect())
+    }
+}
+
+fn is_what(trigger: Trigger, message: &PeerMessage) -> bool {
+    let message = match message {
+        PeerMessage::Raft { message, .. } => message,
+        PeerMessage::Snapshot { step, .. } => {
+            return trigger == Trigger::Offer && matches!(step, SnapshotStep::Offer { .. });
+        }
+        PeerMessage::Pulse(_) => return false,
+    };
+    match (&message.body, trigger) {
+        (Body::TimeoutNow, Trigger::Stand) | (Body::VoteReply { granted: true }, Trigger::Vote) => {
+            true
+        }
+        (Body::Append { entries, .. }, _) => entries.iter().any(|entry| match entry.content {
+            Content::Membership(_) => trigger == Trigger::Members,
+            Content::Begin => trigger == Trigger::Lead && entry.term == message.term,
+            Content::Command(_) => trigger == Trigger::Commands,
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,60 @@
+//! Lives that went wrong once, each with what was wrong then. A seed means the same life as long as
+//! nobody changes what the plain options, the nemesis and the wires draw: `extras=none` keeps what came
+//! later out of it.
+
+use crate::command::parse;
+use crate::runner::try_run;
+
+fn lives_well(words: &str) {
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    let plan = parse(&words).expect("a plan");
+    let report = try_run(plan.options(plan.first).expect("options"), false);
+    let report = report.unwrap_or_else(|what| panic!("cargo sim {}: {what}", words.join(" ")));
+    assert!(report.findings.is_empty(), "cargo sim {}: {report}", words.join(" "));
+}
+
+macro_rules! regressions {
+    ($($(#[doc = $what:literal])+ $name:ident $words:literal,)*) => {
+        $($(#[doc = $what])+ #[test] fn $name() { lives_well($words); })*
+    };
+}
+
+regressions! {
+    /// A checkpoint's term was newer than the log's, whose older one counted.
+    term_and_vote_do_not_go_back_at_open
+        "11 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// Segments with nothing but votes were never let go, until no vote could be written.
+    a_log_of_votes_is_let_go
+        "1 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// Uncommitted entries pinned all segments, and the log could not grow to commit them.
+    entries_that_pin_the_log_are_written_again
+        "28 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// The second snapshot's file did not name the chunks of the first, which were removed.
+    a_second_snapshot_keeps_the_chunks_of_the_first
+        "9 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// A follower that disagreed beneath the leader's memory was asked the same again for ever.
+    who_disagrees_beneath_the_floor_gets_a_snapshot
+        "92 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// Entries behind a checkpoint that another leader's entry had replaced were taken up at open.
+    stale_entries_behind_a_checkpoint_do_not_come_back
+        "220 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// The entries behind a checkpoint went with the stale ones.
+    entries_behind_a_checkpoint_stay
+        "152 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// A snapshot of the sender's next life had the number of one of its last.
+    snapshots_of_two_lives_are_told_apart
+        "274 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// Entries that were written again stood in front of the ones they continue.
+    a_log_that_jumps_is_read_on
+        "198 extras=none faults=kill,power-cut,power-cut-all,partition,one-way",
+    /// A full log did not take what would have freed its old segments.
+    a_full_log_takes_what_frees_it "8130 extras=none",
+    /// The same, with votes.
+    a_full_log_takes_votes "8141 extras=none",
+    /// What a node had said in a term it has left came late and counted as new.
+    what_took_long_is_not_new "8366 extras=none",
+    /// Leave to rest came after its sender had died.
+    leave_to_rest_of_a_dead_leader_wakes "10699 extras=none",
+    /// A leader came to rest without a member whose pulse it heard.
+    nobody_is_left_behind_at_rest "10729 extras=none",
+}

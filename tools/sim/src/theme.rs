@@ -1,0 +1,153 @@
+//! Sets of options that bring faults of a kind together: chance alone spreads them so thin that the
+//! rarest states are never met. A theme is a part of the seed space like any other.
+
+use crate::ambush::Trigger;
+use crate::dice::Dice;
+use crate::nemesis::Act;
+use crate::options::Options;
+use crate::queue::{MILLI, SECOND};
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Theme {
+    /// Nodes come and go while others fail, at the very moment if it can be.
+    Members,
+    /// Disks forget what they promised, and those who remember are hard to reach.
+    Doubt,
+    /// Leaders keep little of their log, followers are left behind or go astray.
+    ShortMemory,
+    /// Disks are slow, each at its time, while leaders change.
+    SlowDisks,
+    /// Leaders change all the time.
+    Churn,
+    /// Power fails, here or everywhere, again and again.
+    PowerLoss,
+    /// Leadership is handed over all the time.
+    Handover,
+    /// Disks are replaced by empty ones.
+    Replacement,
+}
+
+impl Theme {
+    /// All of them.
+    pub(crate) const ALL: &[Theme] = &[
+        Theme::Members,
+        Theme::Doubt,
+        Theme::ShortMemory,
+        Theme::SlowDisks,
+        Theme::Churn,
+        Theme::PowerLoss,
+        Theme::Handover,
+        Theme::Replacement,
+    ];
+
+    /// The name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Theme::Members => "members",
+            Theme::Doubt => "doubt",
+            Theme::ShortMemory => "short-memory",
+            Theme::SlowDisks => "slow-disks",
+            Theme::Churn => "churn",
+            Theme::PowerLoss => "power-loss",
+            Theme::Handover => "handover",
+            Theme::Replacement => "replacement",
+        }
+    }
+
+    fn acts(self) -> &'static [Act] {
+        match self {
+            Theme::Members => &[Act::Members, Act::Ambush, Act::Ambush, Act::Partition, Act::Kill],
+            Theme::Doubt => &[
+                Act::LyingSync,
+                Act::LostWrite,
+                Act::Pause,
+                Act::Pause,
+                Act::Clog,
+                Act::SlowLink,
+                Act::StuckDisk,
+            ],
+            Theme::ShortMemory => &[
+                Act::Partition,
+                Act::OneWay,
+                Act::Ambush,
+                Act::Ambush,
+                Act::Pause,
+                Act::Kill,
+                Act::Clog,
+            ],
+            Theme::SlowDisks => &[
+                Act::SlowDisk,
+                Act::SlowDisk,
+                Act::StuckDisk,
+                Act::Ambush,
+                Act::OneWay,
+                Act::Pause,
+            ],
+            Theme::Churn => &[Act::Partition, Act::OneWay, Act::Ambush, Act::Pause, Act::Kill],
+            Theme::PowerLoss => {
+                &[Act::Kill, Act::PowerCut, Act::PowerCutAll, Act::Partition, Act::OneWay]
+            }
+            Theme::Handover => &[
+                Act::Transfer,
+                Act::Transfer,
+                Act::Relieve,
+                Act::SlowDisk,
+                Act::SlowLink,
+                Act::Ambush,
+            ],
+            Theme::Replacement => {
+                &[Act::EmptyDisk, Act::SlowDisk, Act::Kill, Act::Partition, Act::Ambush, Act::Pause]
+            }
+        }
+    }
+
+    fn triggers(self) -> &'static [Trigger] {
+        match self {
+            Theme::Members => &[Trigger::Members],
+            Theme::ShortMemory => &[Trigger::Commands, Trigger::Offer, Trigger::Lead],
+            Theme::SlowDisks | Theme::Churn => &[Trigger::Lead, Trigger::Vote, Trigger::Commands],
+            Theme::Handover => &[Trigger::Stand, Trigger::Lead],
+            Theme::Replacement => &[Trigger::Members, Trigger::Offer, Trigger::Lead],
+            Theme::Doubt | Theme::PowerLoss => Trigger::ALL,
+        }
+    }
+
+    /// Turns a run into one that is about this.
+    pub(crate) fn apply(self, options: &mut Options, dice: &mut Dice) {
+        options.theme = Some(self);
+        options.acts = self.acts().to_vec();
+        options.triggers = self.triggers().to_vec();
+        options.calm = dice.pick(&[100, 200, 500]) * MILLI;
+        match self {
+            Theme::Members => {
+                options.resize(dice.pick(&[5, 5, 6]));
+                (options.spare_nodes, options.factor) = (2, 3);
+                options.groups = 3;
+                options.calm = dice.pick(&[300, 600, 1_000]) * MILLI;
+                options.safety = 30 * SECOND;
+            }
+            Theme::ShortMemory => {
+                options.log_kept_bytes = 1_024;
+                options.segment_bytes = 16 * 1_024;
+                options.think_max = dice.pick(&[5, 20]) * MILLI;
+                options.clients = 20;
+                options.sessions = options.sessions.min(4);
+            }
+            Theme::SlowDisks => {
+                options.write_micros = dice.pick(&[(500, 5_000), (100, 30_000), (5_000, 60_000)]);
+                options.election_ticks = 8;
+            }
+            Theme::Churn | Theme::Handover => options.election_ticks = 8,
+            Theme::PowerLoss => options.segment_bytes = 16 * 1_024,
+            Theme::Replacement => {
+                options.log_kept_bytes = 1_024;
+                options.calm = dice.pick(&[300, 600]) * MILLI;
+            }
+            Theme::Doubt => {
+                options.resize(3);
+                options.calm = dice.pick(&[50, 100, 300]) * MILLI;
+            }
+        }
+    }
+}
