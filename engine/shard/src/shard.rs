@@ -115,6 +115,8 @@ pub struct Shard {
     /// Groups whose entries are being written once more: the batch that ends it, and the segment it
     /// began in.
     pub(crate) rewriting: Vec<(GroupId, BatchNumber, SegmentNumber)>,
+    /// The segment in which a group's entries were last written once more to their end.
+    pub(crate) rewritten: BTreeMap<GroupId, SegmentNumber>,
     pub(crate) scratch: AlignedVec,
     pub(crate) facts: Facts,
     /// Groups that cannot commit or are behind, as of the last look.
@@ -179,6 +181,7 @@ impl Shard {
             looked_at: None,
             pinned_since: None,
             rewriting: Vec::new(),
+            rewritten: BTreeMap::new(),
             scratch: AlignedVec::new(),
             facts: Facts::default(),
             not_ready,
