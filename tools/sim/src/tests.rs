@@ -2,6 +2,7 @@
 
 mod agreement;
 mod disk;
+mod enumerate;
 mod forge;
 mod maker;
 mod pieces;
