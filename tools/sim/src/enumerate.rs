@@ -26,6 +26,7 @@ mod trio;
 mod truth;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::command::Plan;
@@ -80,6 +81,10 @@ pub(crate) struct Report {
 
 /// Does all there is, for some seeds. Whether nothing was wrong.
 pub(crate) fn run(plan: &Plan) -> bool {
+    #[cfg(feature = "sabotage")]
+    if let Some(name) = &plan.sabotage {
+        return seek(plan, name);
+    }
     let share = Share { moments: 1, places: 1, damage: 1, threads: plan.threads };
     let mut sound = true;
     for seed in plan.first..plan.end {
@@ -92,16 +97,46 @@ pub(crate) fn run(plan: &Plan) -> bool {
     sound
 }
 
+/// Looks for bugs on purpose, a part of all places each. Whether any was found.
+#[cfg(feature = "sabotage")]
+fn seek(plan: &Plan, name: &str) -> bool {
+    let share = Share { moments: 5, places: 11, damage: 97, threads: plan.threads };
+    let mut found = 0;
+    for sabotage in shard::Sabotage::all() {
+        let called = format!("{sabotage:?}");
+        if name != "all" && name != called {
+            continue;
+        }
+        let broken = |appends| Script::broken(plan.first, appends, sabotage);
+        let mut report = crashes_of(broken(CRASH_APPENDS), share);
+        if report.findings.is_empty() {
+            report = failures_of(broken(FAILING_APPENDS), share);
+        }
+        let first = report.findings.first();
+        found += u64::from(first.is_some());
+        let text: String = first.map_or("not found here", |what| what).chars().take(160).collect();
+        say(&format!("{called}: {text}"));
+    }
+    say(&format!("{found} found"));
+    0 < found
+}
+
 /// Crashes at every boundary of a script.
 pub(crate) fn crashes(seed: u64, share: Share) -> Report {
-    let script = Script::new(seed, CRASH_APPENDS);
-    let mut report = Report::default();
-    let mut player = play(script, Nobody);
-    report.findings.extend(player.verdict());
-    if !report.findings.is_empty() {
-        return report;
-    }
-    let truth = player.truth();
+    crashes_of(Script::new(seed, CRASH_APPENDS), share)
+}
+
+fn crashes_of(script: Script, share: Share) -> Report {
+    let (seed, mut report) = (script.seed, Report::default());
+    let played = caught(|| {
+        let mut player = play(script, Nobody);
+        let findings = player.verdict();
+        let truth = findings.is_empty().then(|| player.truth());
+        (player.told(), findings, truth)
+    });
+    let (told, findings, truth) = played.unwrap_or_else(|what| (String::new(), vec![what], None));
+    report.findings.extend(findings);
+    let Some(truth) = truth else { return report };
     // Each piece plays the script anew.
     let pieces = if share.moments == 1 { PIECES } else { 2 };
     let offsets: Vec<u32> = (0..pieces).collect();
@@ -116,28 +151,46 @@ pub(crate) fn crashes(seed: u64, share: Share) -> Report {
         report.findings.extend(findings);
     }
     report.images = counts.images;
-    report.lines.push(format!("crashes, seed {seed}, {CRASH_APPENDS} appends: {}", player.told()));
+    report.lines.push(format!("crashes, seed {seed}, {CRASH_APPENDS} appends: {told}"));
     report.lines.push(format!("  {counts}"));
     report
 }
 
 fn look_at_crashes(script: Script, truth: &Truth, depth: Depth) -> (Counts, Vec<String>) {
-    let player = play(script, Crasher::new(truth, script.seed, depth));
-    let Crasher { counts, findings, .. } = player.trio.watch;
-    (counts, findings)
+    let played = caught(|| play(script, Crasher::new(truth, script.seed, depth)));
+    match played {
+        Ok(player) => (player.trio.watch.counts, player.trio.watch.findings),
+        Err(what) => (Counts::default(), vec![what]),
+    }
 }
 
 /// Failures at every place of a script.
 pub(crate) fn failures(seed: u64, share: Share) -> Report {
-    let script = Script::new(seed, FAILING_APPENDS);
-    let mut report = Report::default();
+    failures_of(Script::new(seed, FAILING_APPENDS), share)
+}
+
+fn failures_of(script: Script, share: Share) -> Report {
+    let (seed, mut report) = (script.seed, Report::default());
     let step = usize::try_from(share.places).expect("small");
     let kinds: Vec<Kind> = failing::KINDS.to_vec();
-    let places = each(share.threads, &kinds, |kind| (*kind, failing::places(script, *kind)));
-    let places: BTreeMap<Kind, u64> = places.into_iter().collect();
+    let count = |kind: &Kind| (*kind, caught(|| failing::places(script, *kind)));
+    let mut places: BTreeMap<Kind, u64> = BTreeMap::new();
+    for (kind, count) in each(share.threads, &kinds, count) {
+        match count {
+            Ok(count) => drop(places.insert(kind, count)),
+            Err(what) => report.findings.push(what),
+        }
+    }
     let all = places.iter().flat_map(|(kind, count)| (0..*count).map(|place| (*kind, place)));
     let some: Vec<(Kind, u64)> = all.step_by(step).collect();
-    let done = each(share.threads, &some, |(kind, place)| failing::fail(script, *kind, *place));
+    let done = each(share.threads, &some, |(kind, place)| {
+        let findings =
+            caught(|| failing::fail(script, *kind, *place)).unwrap_or_else(|what| vec![what]);
+        findings
+            .into_iter()
+            .map(|what| format!("seed {seed}, {kind:?} at {place}: {what}"))
+            .collect::<Vec<_>>()
+    });
     report.findings.extend(done.into_iter().flatten());
     report.failures = some.len() as u64;
     let line = format!("failures, seed {seed}, {FAILING_APPENDS} appends: {}", some.len());
@@ -188,6 +241,18 @@ fn damage(patient: &Patient, share: Share, report: &mut Report) {
     }
 }
 
+/// What something comes to; an assertion that fails in it is an error.
+///
+/// # Errors
+/// What the assertion said.
+fn caught<R>(work: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|cause| {
+        let text = cause.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| Some((*cause.downcast_ref::<&str>()?).to_owned()));
+        format!("panicked: {}", text.unwrap_or_default())
+    })
+}
+
 /// Does something for each of many things, some at a time; results in no order.
 fn each<T: Sync, R: Send>(threads: usize, things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
@@ -201,6 +266,6 @@ fn each<T: Sync, R: Send>(threads: usize, things: &[T], work: impl Fn(&T) -> R +
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         let done = workers.into_iter().map(|worker| worker.join());
-        done.flat_map(|done| done.expect("a panic of a worker is a finding of its own")).collect()
+        done.flat_map(|done| done.expect("what may panic is caught")).collect()
     })
 }

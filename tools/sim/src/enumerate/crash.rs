@@ -13,6 +13,7 @@ use shard::effect::DiskOp;
 use shard::shard::{Options, Shard};
 
 use crate::dice::{Concern, Dice};
+use crate::enumerate::caught;
 use crate::enumerate::ledger::Ledger;
 use crate::enumerate::opening::{self, Opened};
 use crate::enumerate::puppet::Puppet;
@@ -83,6 +84,7 @@ impl fmt::Display for Counts {
 pub(crate) struct Crasher<'a> {
     truth: &'a Truth,
     depth: Depth,
+    seed: u64,
     dice: Dice,
     seen: u64,
     /// What was looked at.
@@ -109,10 +111,11 @@ impl Watch for Crasher<'_> {
                 if let Some(write) = &member.store.log {
                     image.land(write, |sector| tear[sector]);
                 }
-                if let Err(what) = self.crash(member, image) {
+                let result = caught(|| self.crash(member, image)).and_then(|result| result);
+                if let Err(what) = result {
                     let (at, batch) = (self.seen, member.ledger.durable());
-                    let what = format!("{node}, moment {at}, batch {batch}, tear {tear:?}: {what}");
-                    self.findings.push(what);
+                    let at = format!("seed {}, node {node}, moment {at}, batch {batch}", self.seed);
+                    self.findings.push(format!("{at}, sectors {tear:?}: {what}"));
                 }
             }
         }
@@ -140,7 +143,15 @@ impl<'a> Crasher<'a> {
     /// Whoever knows what a script comes to.
     pub(crate) fn new(truth: &'a Truth, seed: u64, depth: Depth) -> Crasher<'a> {
         let dice = Dice::new(seed, Concern::Nemesis);
-        Crasher { truth, depth, dice, seen: 0, counts: Counts::default(), findings: Vec::new() }
+        Crasher {
+            truth,
+            depth,
+            seed,
+            dice,
+            seen: 0,
+            counts: Counts::default(),
+            findings: Vec::new(),
+        }
     }
 
     /// The ways in which the log's write in flight may land, each different from the others.

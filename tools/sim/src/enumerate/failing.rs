@@ -150,8 +150,7 @@ pub(crate) fn places(script: Script, kind: Kind) -> u64 {
 /// What is wrong if the deed of a place fails.
 pub(crate) fn fail(script: Script, kind: Kind, place: u64) -> Vec<String> {
     let mut player = play(script, Striker::new(script, kind, place));
-    let findings = player.verdict();
-    findings.into_iter().map(|what| format!("{kind:?} at {place}: {what}")).collect()
+    player.verdict()
 }
 
 impl Striker {

@@ -47,8 +47,18 @@ impl Script {
             segment_bytes: 16 << 10,
             hot_bytes_max: 96 << 10,
             log_kept_bytes: 12 << 10,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         };
         Script { seed, appends, size }
+    }
+
+    /// The same with a bug on purpose.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn broken(seed: u64, appends: u32, sabotage: shard::Sabotage) -> Script {
+        let mut script = Script::new(seed, appends);
+        script.size.sabotage = Some(sabotage);
+        script
     }
 }
 

@@ -34,6 +34,9 @@ pub(crate) struct Size {
     pub(crate) hot_bytes_max: u64,
     /// Bytes of applied entries kept for followers that are behind.
     pub(crate) log_kept_bytes: usize,
+    /// A rule to break.
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<shard::Sabotage>,
 }
 
 /// What has just changed on a node's disk.
@@ -161,7 +164,7 @@ pub(crate) fn options(own: NodeId, size: Size) -> Options {
             },
         },
         #[cfg(feature = "sabotage")]
-        sabotage: None,
+        sabotage: size.sabotage,
     }
 }
 

@@ -125,6 +125,8 @@ impl Truth {
     fn replay(&mut self, size: Size) {
         let roomy = Size { hot_bytes_max: 1 << 30, log_kept_bytes: 1 << 30, ..size };
         let roomy = Size { segment_bytes: 8 << 20, ..roomy };
+        #[cfg(feature = "sabotage")]
+        let roomy = Size { sabotage: None, ..roomy };
         let own = founders()[0];
         let mut puppet = Puppet::new(options(own, roomy), dawn());
         for (group, chain) in &mut self.chains {
