@@ -241,7 +241,7 @@ impl Log {
             // The files stay; the log only learns that it may use their numbers again.
             let _files_to_remove = self.wal.release(floor);
         }
-        if let Some(DiskOp::SegmentPrepare { number, .. }) = self.wal.segments_wanted() {
+        if let Some(DiskOp::SegmentPrepare { number, .. }) = self.wal.segments_wanted(false) {
             self.wal.segment_ready(number);
         }
     }

@@ -53,8 +53,8 @@ use uring::Gateway;
 use uring::rt::{TcpListener, spawn_local};
 
 pub use exposition::{Exposition, ExpositionError};
-pub use operator::{Operator, OperatorConfig};
-pub use peer::{CoreLinks, Links, Newcomer, PeerConfig, meet};
+pub use operator::{Operator, OperatorConfig, Startup};
+pub use peer::{CoreLinks, Credentials, Links, Newcomer, PeerConfig, meet};
 
 use http::Shared;
 use http::api::Face;
@@ -142,8 +142,8 @@ impl Door {
             config.connections_max,
         ));
         spawn_local(http::sweep(Rc::clone(&shared)));
-        if shared.operator.is_some() && gateway.core() == 0 {
-            spawn_local(operator::follow(gateway.clone()));
+        if let Some(operator) = shared.operator.clone().filter(|_| gateway.core() == 0) {
+            spawn_local(operator::follow(gateway.clone(), operator));
         }
         let operator = async {
             match &ops {

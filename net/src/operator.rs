@@ -1,30 +1,55 @@
-//! The operator's side of a node: what is told of it and of the others, who may ask, and the words that
-//! operators say about nodes, which every node follows.
+//! The operator's side of a node: what is told of it and of the others, and who may ask. `words` is what
+//! operators say, `follow` how a node hears it, `members` who holds what.
+
+mod follow;
+mod members;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use model::api::{Reply, Request, TailMessage, TailOpen};
-use model::cluster::{NodeName, replicas};
+use model::api::GroupRow;
+use model::cluster::{NameTag, NodeName, replicas};
 use model::config::{ClusterConfig, Secret};
-use model::error::{Code, Refusal};
-use model::ids::{GroupId, Seq};
-use model::intent::{self, Intent, Word};
+use model::error::Code;
+use model::ids::GroupId;
 use serde_json::{Map, Value, json};
-use uring::{Gateway, Readiness, Sight, Standing, rt};
+use uring::{Gateway, Keeper, Readiness, Sight, Standing};
 
-/// Between two looks whether operators have said anything at all, and after a tail that ended.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a word waits to be heard by the node that it was said at.
-const HEARD: Duration = Duration::from_secs(1);
-/// Between two looks whether it is.
-const HEARD_LOOK: Duration = Duration::from_millis(5);
+use crate::peer::Links;
+
+pub(crate) use follow::follow;
+pub(crate) use members::members;
+#[cfg(test)]
+pub(crate) use members::shares;
+pub(crate) use words::{add, drain, prefer, release, remove, undrain};
+
+/// How a process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Startup {
+    /// Its cluster began with it.
+    Founding,
+    /// It joined, with an empty directory, a cluster that had begun.
+    Joining,
+    /// It was part of its cluster before.
+    Restart,
+}
+
+impl Startup {
+    /// Its name in the answers to probes and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Startup::Founding => "founding",
+            Startup::Joining => "joining",
+            Startup::Restart => "restart",
+        }
+    }
+}
 
 /// What operators are told of a node, and who may ask. One for a process.
 #[derive(Debug)]
 pub struct OperatorConfig {
-    /// The node's place among others.
+    /// The node's place among others, as it is configured.
     pub cluster: ClusterConfig,
     /// Raft groups.
     pub groups: u32,
@@ -32,6 +57,12 @@ pub struct OperatorConfig {
     pub data_dir: PathBuf,
     /// Who knows this may ask.
     pub token: Secret,
+    /// How the process began.
+    pub startup: Startup,
+    /// Its connections with others, which know names that are not configured.
+    pub links: Option<Links>,
+    /// Keeps what operators want; `None` to forget it with the process.
+    pub keeper: Option<Keeper>,
 }
 
 /// The operator's side of a node. Cheap to clone.
@@ -49,16 +80,26 @@ impl Operator {
         blake3::hash(token) == blake3::hash(self.0.token.expose())
     }
 
-    /// The node that a name means among those that hold data, with or without its host; this node for
-    /// none.
+    /// How the process began.
+    pub(crate) fn startup(&self) -> Startup {
+        self.0.startup
+    }
+
+    /// The nodes that are to hold data, in the order of their names.
+    fn write(&self, standing: &Standing) -> Vec<NodeName> {
+        standing.intent().write(&self.0.cluster.write)
+    }
+
+    /// The node that a name means among those that are to hold data, with or without its host; this
+    /// node for none.
     ///
     /// # Errors
     /// `InvalidWriteNode`.
-    pub(crate) fn write_node(&self, name: Option<&str>) -> Result<&NodeName, Code> {
-        let cluster = &self.0.cluster;
-        let name = name.unwrap_or(cluster.own.as_str());
-        let called = |wanted: &str| cluster.write.iter().find(|node| node.as_str() == wanted);
+    fn write_node(&self, standing: &Standing, name: Option<&str>) -> Result<NodeName, Code> {
+        let name = name.unwrap_or(self.0.cluster.own.as_str());
         let short = name.split_once('@').map_or(name, |(short, _)| short);
+        let write = self.write(standing);
+        let called = |wanted: &str| write.iter().find(|node| node.as_str() == wanted).cloned();
         called(name).or_else(|| called(short)).ok_or(Code::InvalidWriteNode)
     }
 
@@ -73,11 +114,12 @@ impl Operator {
     }
 
     /// The nodes that may be asked for anything: alive, ready, and not to be relieved.
-    pub(crate) fn ready_nodes(&self, standing: &Standing, own: Readiness) -> Vec<&str> {
-        let is_ready = |node: &&NodeName| {
+    pub(crate) fn ready_nodes(&self, standing: &Standing, own: Readiness) -> Vec<String> {
+        let is_ready = |node: &NodeName| {
             self.is_caught_up(standing, own, node) && !standing.is_relieved(node.tag())
         };
-        self.0.cluster.write.iter().filter(is_ready).map(NodeName::as_str).collect()
+        let write = self.write(standing);
+        write.iter().filter(|node| is_ready(node)).map(NodeName::to_string).collect()
     }
 
     /// Whether all that a node hosts can commit and is caught up there, as far as is known here.
@@ -88,23 +130,55 @@ impl Operator {
         matches!(standing.sight(node.tag()), Sight::Alive { ready: true, .. })
     }
 
+    /// All nodes that are known, in the order of their names: this one, those that are configured or
+    /// were added, and those that were found.
+    fn known(&self, standing: &Standing) -> Vec<NodeName> {
+        let OperatorConfig { cluster, links, .. } = &*self.0;
+        let intent = standing.intent();
+        let mut known = vec![cluster.own.clone()];
+        known.extend(cluster.nodes.iter().map(|node| node.name.clone()));
+        known.extend(intent.places().map(|node| node.name.clone()));
+        known.extend(links.iter().flat_map(Links::names));
+        known.sort_unstable();
+        known.dedup();
+        let is_gone = |node: &NodeName| {
+            let configured = cluster.nodes.iter().any(|other| other.name == *node);
+            let lost = matches!(standing.sight(node.tag()), Sight::Lost | Sight::Suspect);
+            intent.is_removed(node) && !configured && lost && *node != cluster.own
+        };
+        known.retain(|node| !is_gone(node));
+        known
+    }
+
+    /// Whether a node gives signs of life.
+    fn is_alive(&self, standing: &Standing, node: &NodeName) -> bool {
+        *node == self.0.cluster.own || matches!(standing.sight(node.tag()), Sight::Alive { .. })
+    }
+
+    /// How a node is seen, in the contract's words.
+    fn word(&self, standing: &Standing, node: &NodeName) -> &'static str {
+        match standing.sight(node.tag()) {
+            _ if standing.is_relieved(node.tag()) => "draining",
+            _ if self.is_alive(standing, node) => "ready",
+            Sight::Lost => "lost",
+            Sight::Suspect | Sight::Alive { .. } => "suspect",
+        }
+    }
+
     /// All that is known, in the contract's words.
     pub(crate) fn status(&self, standing: &Standing, own: Readiness) -> Value {
         let OperatorConfig { cluster, groups, data_dir, .. } = &*self.0;
-        let names = |names: &[NodeName]| -> Vec<String> {
-            names.iter().map(|name| name.as_str().to_owned()).collect()
-        };
         let shards: Vec<_> = standing.shards().flatten().collect();
         let all = shards.iter().flat_map(|shard| &shard.groups);
         let mut local: Vec<u32> = all.filter(|group| group.2).map(|group| group.0.0).collect();
         local.sort_unstable();
         json!({
             "node": cluster.own.as_str(),
-            "local_write_node": !cluster.is_router(),
+            "local_write_node": !standing.is_router(),
             "local_mode": mode(standing.is_router()),
             "local_ready": own == Readiness::Ready,
             "local_drained": standing.is_drained(),
-            "write_nodes": names(&cluster.write),
+            "write_nodes": names(&self.write(standing)),
             "write_replication_factor": cluster.factor,
             "num_groups": groups,
             "local_groups": local,
@@ -118,122 +192,59 @@ impl Operator {
     }
 
     fn observer(&self, standing: &Standing, own: Readiness) -> Value {
-        let cluster = &self.0.cluster;
-        let mut known: Vec<&NodeName> = cluster.nodes.iter().map(|node| &node.name).collect();
-        if known.is_empty() {
-            known.push(&cluster.own);
-        }
-        let is_alive = |node: &NodeName| {
-            *node == cluster.own || matches!(standing.sight(node.tag()), Sight::Alive { .. })
-        };
-        let word = |node: &NodeName| match standing.sight(node.tag()) {
-            _ if standing.is_relieved(node.tag()) => "draining",
-            _ if is_alive(node) => "ready",
-            Sight::Lost => "lost",
-            Sight::Suspect | Sight::Alive { .. } => "suspect",
-        };
-        let statuses: Map<String, Value> =
-            known.iter().map(|node| (node.as_str().to_owned(), json!(word(node)))).collect();
+        let (known, write) = (self.known(standing), self.write(standing));
+        let statuses: Map<String, Value> = known
+            .iter()
+            .map(|node| (node.as_str().to_owned(), json!(self.word(standing, node))))
+            .collect();
         let those = |wanted: &dyn Fn(&NodeName) -> bool| -> Vec<&str> {
             known.iter().filter(|node| wanted(node)).map(|node| node.as_str()).collect()
         };
-        let caught_up = |node: &NodeName| {
-            cluster.write.contains(node) && self.is_caught_up(standing, own, node)
-        };
+        let caught_up =
+            |node: &NodeName| write.contains(node) && self.is_caught_up(standing, own, node);
         json!({
             "status": if own == Readiness::Unaware { "down" } else { "ok" },
-            "visible_nodes": those(&is_alive),
+            "visible_nodes": those(&|node| self.is_alive(standing, node)),
             "ready_nodes": self.ready_nodes(standing, own),
             "node_statuses": statuses,
             "raft_ready_nodes": those(&caught_up),
         })
     }
 
-    /// Who should hold a group, and who leads it as far as is known here.
-    pub(crate) fn replicas(&self, standing: &Standing, group: GroupId) -> Value {
-        let cluster = &self.0.cluster;
-        let name = |tag| cluster.write.iter().find(|node| node.tag() == tag).map(NodeName::as_str);
-        let tags = replicas(group, &cluster.write_tags(), cluster.factor);
-        let holders: Vec<&str> = tags.into_iter().filter_map(name).collect();
-        let shards: Vec<_> = standing.shards().flatten().collect();
-        let found = shards.iter().flat_map(|shard| &shard.groups).find(|known| known.0 == group);
-        let leader = found.and_then(|known| known.1).and_then(|id| name(shard::cluster::tag(id)));
-        json!({"group": group.0, "replicas": holders, "leader": leader})
+    /// Who should hold a group, and who leads it, as the leader says itself.
+    pub(crate) async fn holders(&self, gateway: &Gateway, group: GroupId) -> Value {
+        let row = gateway.group(group).await;
+        let stopper = gateway.stopper();
+        let standing = stopper.standing();
+        let (known, intent) = (self.known(standing), standing.intent());
+        let name = |tag: NameTag| name_of(&known, tag);
+        let tags = intent.write_tags(&self.0.cluster.write);
+        let holders = replicas(group, &tags, self.0.cluster.factor);
+        let those = |members: fn(&GroupRow) -> &Vec<model::cluster::MemberId>| -> Vec<String> {
+            row.iter().flat_map(members).map(|member| name(member.tag())).collect()
+        };
+        json!({
+            "group": group.0,
+            "replicas": holders.into_iter().map(name).collect::<Vec<String>>(),
+            "leader": row.as_ref().map(|row| name(row.leader.tag())),
+            "preferred": intent.preferred().get(&group).map(NodeName::as_str),
+            "voters": those(|row| &row.voters),
+            "learners": those(|row| &row.learners),
+        })
     }
+}
+
+/// The name behind a tag, or the number if nobody knows it.
+fn name_of(known: &[NodeName], tag: NameTag) -> String {
+    let found = known.iter().find(|node| node.tag() == tag);
+    found.map_or_else(|| format!("{:08x}", tag.0), NodeName::to_string)
+}
+
+fn names(nodes: &[NodeName]) -> Vec<&str> {
+    nodes.iter().map(NodeName::as_str).collect()
 }
 
 /// What kind of node it is, in the contract's words.
 pub(crate) fn mode(is_router: bool) -> &'static str {
     if is_router { "router_node" } else { "write_node" }
-}
-
-/// Says a word about a node, and waits a moment until this node has heard it.
-///
-/// # Errors
-/// Why it was not said, or may not have been; saying it again does no harm.
-pub(crate) async fn say(gateway: &Gateway, word: Word, node: &NodeName) -> Result<Seq, Refusal> {
-    let append = || gateway.call(Request::Append(intent::append(word, node)));
-    let mut reply = append().await;
-    if matches!(&reply, Reply::Refused(refusal) if refusal.code == Code::SessionNotFound) {
-        // Another may have made it meanwhile; the next try tells.
-        let made = gateway.call(Request::Create(intent::create())).await;
-        reply = match made {
-            Reply::Refused(refusal) if refusal.code != Code::SessionExists => return Err(*refusal),
-            _ => append().await,
-        };
-    }
-    match reply {
-        Reply::Appended(appended) => {
-            tracing::info!(%node, word = word.name(), seq = appended.seq.0, "operators say");
-            await_heard(gateway, appended.seq).await;
-            Ok(appended.seq)
-        }
-        Reply::Refused(refusal) => Err(*refusal),
-        _ => Err(Code::RaftUnavailable.into()),
-    }
-}
-
-async fn await_heard(gateway: &Gateway, seq: Seq) {
-    let (began, stopper) = (Instant::now(), gateway.stopper());
-    while stopper.standing().intent().seq() < seq && began.elapsed() < HEARD {
-        rt::sleep(HEARD_LOOK).await;
-    }
-}
-
-/// Follows what operators say until the node stops.
-pub(crate) async fn follow(gateway: Gateway) {
-    let mut intent = Intent::default();
-    let without_end = async {
-        loop {
-            listen(&gateway, &mut intent).await;
-            rt::sleep(LOOK).await;
-        }
-    };
-    futures_lite::future::or(without_end, gateway.stopped()).await;
-}
-
-/// Follows what operators say until that cannot go on, from what is known already.
-async fn listen(gateway: &Gateway, intent: &mut Intent) {
-    let stopper = gateway.stopper();
-    let standing = stopper.standing();
-    let head = match gateway.call(Request::Get(intent::session())).await {
-        Reply::Session(row) => row.last_seq,
-        Reply::Refused(refusal) if refusal.code == Code::SessionNotFound => {
-            return standing.set_intent(intent, true);
-        }
-        _ => return,
-    };
-    standing.set_intent(intent, head <= intent.seq());
-    let open = TailOpen { session: intent::session(), cursor: intent.seq() };
-    let Ok(mut tail) = gateway.follow(open).await else { return };
-    while let Some(message) = tail.next().await {
-        let TailMessage::Events { events, .. } = message else { return };
-        for event in &events {
-            intent.take(event.seq, &event.json);
-        }
-        tail.written(events.iter().map(|event| event.json.len() as u64).sum());
-        standing.set_intent(intent, head <= intent.seq());
-        let draining: Vec<&str> = intent.draining().keys().map(NodeName::as_str).collect();
-        tracing::info!(seq = intent.seq().0, draining = draining.join(","), "operators want");
-    }
 }

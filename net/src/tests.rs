@@ -5,6 +5,7 @@ mod body;
 mod follow;
 mod link;
 mod metric;
+mod operator;
 mod params;
 mod peer;
 mod render;

@@ -1,7 +1,8 @@
 //! What a node does that may have lost the end of its log: something was being written when it stopped
-//! and cannot be read. Nearly always that was never acknowledged. But if it was, the node would vote
-//! for, or win with, a log that lacks it, or vote a second time in a term. So it first asks the others
-//! what they have and what they remember of it, and neither votes nor stands until
+//! and cannot be read, or its disk said that something was durable which was not. Nearly always nothing
+//! is missing that was acknowledged. But if it is, the node would vote for, or win with, a log that
+//! lacks it, or vote a second time in a term. So it first asks the others what they have and what they
+//! remember of it, and neither votes nor stands until
 //!
 //! - all others have answered; or
 //! - two election timeouts have passed, and nobody remembers more of it than somebody holds, or a leader
@@ -85,7 +86,9 @@ impl Node {
             State::Leader(leadership) => leadership.matched(from),
             _ => self.remembered.iter().find(|(id, _)| *id == from).map(|(_, index)| *index),
         };
-        let (remembered, last) = (remembered.unwrap_or_default(), self.log.last());
+        let last = self.log.last();
+        // What is not in this log any more was replaced by a leader, so it was not committed.
+        let remembered = remembered.unwrap_or_default().min(last.1);
         self.send(from, Body::DoubtReply { remembered, last });
     }
 

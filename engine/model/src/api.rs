@@ -8,7 +8,7 @@ use crate::command::{Append, Command, Create, Dedupe, Patch, Principal, SetArchi
 use crate::error::Refusal;
 use crate::ids::{GroupId, Micros, Seq, SessionId};
 
-/// A request to the shard that hosts its session; a list goes to every shard.
+/// A request to the shard that hosts its session; a list, or a look at groups, goes to every shard.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Makes a session; answered by [`Reply::Session`].
@@ -25,6 +25,8 @@ pub enum Request {
     List(List),
     /// Reads events after a cursor; answered by [`Reply::Events`].
     Events(EventsPage),
+    /// Asks how groups are doing, of whoever leads them; answered by [`Reply::Groups`].
+    Groups(GroupsPage),
 }
 
 impl Request {
@@ -38,11 +40,14 @@ impl Request {
             Request::Append(c) => Ok(Command::Append(c)),
             Request::Patch(c) => Ok(Command::Patch(c)),
             Request::SetArchived(c) => Ok(Command::SetArchived(c)),
-            read @ (Request::Get(_) | Request::List(_) | Request::Events(_)) => Err(read),
+            read @ (Request::Get(_)
+            | Request::List(_)
+            | Request::Events(_)
+            | Request::Groups(_)) => Err(read),
         }
     }
 
-    /// The session it is about; a list is about none.
+    /// The session it is about; what goes to every shard is about none.
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             Request::Create(c) => Some(&c.session),
@@ -51,13 +56,13 @@ impl Request {
             Request::SetArchived(c) => Some(&c.session),
             Request::Get(session) => Some(session),
             Request::Events(page) => Some(&page.session),
-            Request::List(_) => None,
+            Request::List(_) | Request::Groups(_) => None,
         }
     }
 
     /// Whether it changes nothing, so that it may be asked again.
     pub fn is_read(&self) -> bool {
-        matches!(self, Request::Get(_) | Request::Events(_) | Request::List(_))
+        matches!(self, Request::Get(_) | Request::Events(_) | Request::List(_) | Request::Groups(_))
     }
 
     /// Roughly what the request holds in memory, for the queue's byte bound: every part whose length
@@ -91,6 +96,7 @@ impl Request {
                 Request::SetArchived(c) => c.session.as_str().len(),
                 Request::Get(session) => session.as_str().len(),
                 Request::Events(page) => page.session.as_str().len(),
+                Request::Groups(_) => 0,
                 Request::List(list) => {
                     let filters =
                         list.metadata.iter().map(|(name, value)| name.len() + value.len());
@@ -135,6 +141,36 @@ pub struct EventsPage {
     pub limit: u32,
 }
 
+/// Some groups, by their numbers.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupsPage {
+    /// The first.
+    pub first: GroupId,
+    /// How many, in `[1, GROUPS_PAGE_MAX]`.
+    pub count: u32,
+}
+
+/// How a group is doing, as the node that leads it says.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct GroupRow {
+    /// The group.
+    pub group: GroupId,
+    /// Who leads it.
+    pub leader: MemberId,
+    /// Since which term. Of two rows the one with the later term is newer.
+    pub term: u64,
+    /// The end of the leader's log.
+    pub last: u64,
+    /// Those who vote.
+    pub voters: Vec<MemberId>,
+    /// Those who voted before a change that is under way; none otherwise.
+    pub outgoing: Vec<MemberId>,
+    /// Those who are sent the log and do not vote.
+    pub learners: Vec<MemberId>,
+    /// What each of the others has acknowledged.
+    pub matched: Vec<(MemberId, u64)>,
+}
+
 /// A shard's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -158,6 +194,8 @@ pub enum Reply {
         /// The session's head.
         last_seq: Seq,
     },
+    /// Those of the groups asked about that are led here, in the order of their numbers.
+    Groups(Vec<GroupRow>),
     /// No, and why.
     Refused(Box<Refusal>),
     /// Nothing was done here and nothing will be: the node that leads the session's group decides, if
@@ -179,9 +217,18 @@ impl Reply {
                 Reply::Events { events, .. } => {
                     events.iter().map(|event| event.json.len() + size_of::<Event>()).sum()
                 }
+                Reply::Groups(rows) => rows.iter().map(GroupRow::bytes).sum(),
                 Reply::Refused(refusal) => refusal.message.len(),
                 Reply::Appended(_) | Reply::NotLeader { .. } => 0,
             }
+    }
+}
+
+impl GroupRow {
+    /// Roughly what the row holds in memory, and takes on the wire.
+    pub fn bytes(&self) -> usize {
+        let members = self.voters.len() + self.outgoing.len() + self.learners.len();
+        size_of::<GroupRow>() + (members + 2 * self.matched.len()) * size_of::<u64>()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod parse;
+mod tls;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 
 use crate::limits::{CONNECTIONS_DEFAULT, EVENT_STORE_BYTES_DEFAULT, GROUPS_DEFAULT, GROUPS_MAX};
 
-pub use cluster::{ClusterConfig, Discovery, Host, NodeEntry, Secret};
+pub use cluster::{ClusterConfig, Discovery, Host, NODES_MAX, NodeEntry, Secret};
+pub use tls::TlsFiles;
 pub use variables::*;
 
 /// The environment, or as much of it as the caller wants to be seen.

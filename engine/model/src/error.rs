@@ -60,6 +60,7 @@ codes! {
     InvalidWebsocketUpgrade  "invalid_websocket_upgrade"  400 None    "WebSocket upgrade required";
     InvalidWriteNode         "invalid_write_node"         400 None    "Invalid write node";
     InvalidGroupId           "invalid_group_id"           400 None    "Invalid write group id";
+    InvalidMember            "invalid_member"             400 None    "Invalid cluster member";
     Unauthorized             "unauthorized"               401 None    "Unauthorized";
     SessionNotFound          "session_not_found"          404 None    "Session was not found";
     SessionExists            "session_exists"             409 None    "Session already exists";
@@ -68,6 +69,12 @@ codes! {
     ProducerReplayConflict   "producer_replay_conflict"   409 None    "Producer sequence was already used with different event content";
     IdempotencyConflict      "idempotency_conflict"       409 None    "Idempotency key was already used with different event content";
     ExpectedVersionConflict  "expected_version_conflict"  409 None    "Expected version conflict";
+    NodeNotMember            "node_not_member"            409 None    "Node holds no copy of the group";
+    NodeDraining             "node_draining"              409 None    "Node is draining";
+    NodeUnreachable          "node_unreachable"           409 None    "Node is not heard";
+    MemberExists             "member_exists"              409 None    "Node is known at another address";
+    TooFewMembers            "too_few_members"            409 None    "Too few nodes would be left to hold data";
+    ClusterAlone             "cluster_alone"              409 None    "Node was started without others";
     EventStoreBackpressure   "event_store_backpressure"   429 None    "Node is backpressuring writes due to event-store capacity";
     InternalError            "internal_error"             500 Unknown "Internal server error";
     RaftTimeout              "raft_timeout"               503 Unknown "Cluster request timed out";

@@ -84,12 +84,32 @@ pub const LOG_STALL_MS: u64 = 1_000;
 /// its groups: two seconds of a core's fastest appends. One further behind is sent what its sessions
 /// lack instead.
 pub const LOG_KEPT_BYTES_PER_SHARD: usize = 64 * 1024 * 1024;
-/// How many times as much is kept while a snapshot of the group is sent: the receiver goes on behind it.
-pub const LOG_KEPT_WHILE_SENDING: usize = 8;
+/// How many times as much a shard keeps for the groups whose snapshots it sends: their receivers go on
+/// behind them.
+pub const LOG_KEPT_WHILE_SENDING: usize = 4;
 /// Snapshots one shard sends at a time.
 pub const EXPORTS_PER_SHARD: usize = 2;
 /// Bytes of one part of a snapshot, unless one event alone is longer.
 pub const SNAPSHOT_PART_BYTES: usize = 256 * 1024;
+/// Bytes of sessions that changed before their turn in a snapshot and wait to be sent; a snapshot for
+/// which more would wait is begun anew.
+pub const SNAPSHOT_AHEAD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of all sessions' frames in one snapshot: more than any group should have.
+pub const SNAPSHOT_FRAMES_BYTES_MAX: u64 = 1 << 32;
+/// Bytes of one session's frame: what it remembers, its metadata, and what is said around them.
+pub const SESSION_FRAME_BYTES_MAX: usize = 3 * REMEMBERED_BYTES_PER_SESSION + 4 * BODY_BYTES_MAX;
+/// Sessions whose events a replica asks another one for at once.
+pub const SNAPSHOT_WANTS_MAX: usize = 64;
+/// Blocks another replica is read for one answer.
+pub const SNAPSHOT_BLOCKS_MAX: usize = 64;
+/// Answers with events that one shard puts together for other replicas at a time; more are not begun.
+pub const HANDOUTS_PER_SHARD: usize = 32;
+/// Offers of snapshots that wait for their turn in one shard: each comes again.
+pub const OFFERS_PER_SHARD: usize = 256;
+/// Blocks that wait in one shard to be fetched from another replica, since they cannot be read here.
+pub const REPAIRS_PER_SHARD: usize = 64;
+/// Milliseconds after which another replica is asked for such a block.
+pub const REPAIR_PATIENCE_MS: u64 = 1_000;
 /// Milliseconds after which a part of a snapshot is asked for again.
 pub const SNAPSHOT_RETRY_MS: u64 = 500;
 /// Milliseconds without a word after which either side gives a snapshot up.
@@ -108,6 +128,14 @@ pub const APPEND_BYTES_MAX: usize = 256 * 1024;
 pub const CLIENT_QUEUE_MESSAGES: usize = 16 * 1024;
 /// Bytes of those: some of the largest requests. One message may exceed it alone.
 pub const CLIENT_QUEUE_BYTES: usize = 4 * RECORD_BYTES_MAX;
+/// Answers that one core owes one other node's clients; more requests are refused. As many as may wait
+/// for the connection.
+pub const CLIENT_ANSWERS_MAX: usize = CLIENT_QUEUE_MESSAGES;
+/// Bytes of those answers that are found and wait for room on the connection: some of the largest
+/// pages. One may exceed it alone.
+pub const CLIENT_ANSWER_BYTES: usize = 4 * PAGE_BYTES_MAX;
+/// Tails that one core serves for other nodes' clients; more are refused.
+pub const CLIENT_TAILS_MAX: usize = TAILS_PER_SHARD;
 /// Seconds a node waits for another one's answer to a client's request before it says that the outcome
 /// is unknown.
 pub const FORWARD_SECONDS: u64 = 5;
@@ -120,6 +148,8 @@ pub const MESH_SLOTS: usize = 4096;
 pub const PEER_FRAME_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024 * 1024;
 /// The same before a node has proven that it knows the cluster's secret.
 pub const PEER_HANDSHAKE_BYTES_MAX: usize = 4096;
+/// Bytes that wait in TLS to be sent on one connection to another node.
+pub const PEER_TLS_BYTES_MAX: usize = 256 * 1024;
 /// Messages to one node that wait are sent together up to this many bytes: at ten gigabits a second
 /// they take a fifth of a millisecond, in which a heartbeat behind them waits.
 pub const PEER_BATCH_BYTES: usize = 256 * 1024;
@@ -192,6 +222,10 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUPS_DEFAULT: u32 = 256;
 /// Most Raft groups in one cluster.
 pub const GROUPS_MAX: u32 = 65_536;
+/// Groups that one answer speaks of: with a few members each it stays far below a frame.
+pub const GROUPS_PAGE_MAX: u32 = 1_024;
+/// Members that one group can have while it changes: all nodes before and after, and learners.
+pub const GROUP_MEMBERS_MAX: usize = 192;
 /// Least memory for events of one shard, however little the configuration gives the node: less would
 /// refuse every append.
 pub const EVENT_STORE_BYTES_PER_SHARD_MIN: u64 = 1024 * 1024;

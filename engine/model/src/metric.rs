@@ -180,12 +180,14 @@ metrics! {
         "Blocks of sealed chunks read for replay.";
     ChunkReadFailures "starcite_chunk_read_failures_total" Counter, Count, ["shard"],
         "Blocks of sealed chunks that could not be read or failed their checksum.";
+    ChunkBlocksRepaired "starcite_chunk_blocks_repaired_total" Counter, Count, ["shard"],
+        "Of those, blocks that were fetched from another node and written anew.";
     RequestsWaiting "starcite_requests_waiting" Gauge, Count, ["shard"],
         "Requests waiting for the shard's next turn.";
     RequestBytesWaiting "starcite_request_bytes_waiting" Gauge, Bytes, ["shard"],
         "Bytes those requests hold.";
     QueueRefusals "starcite_queue_refusals_total" Counter, Count, ["core", "queue"],
-        "Requests refused because a queue was full: inbox of a shard, mesh between cores, body budget.";
+        "Requests refused because a queue was full: inbox of a shard, mesh between cores, body budget, answers and tails owed to other nodes' clients.";
     // Other nodes.
     PeerConnections "starcite_peer_connections" Gauge, Count, ["core", "lane", "direction"],
         "Connections with other nodes that stand: out to them and in from them.";

@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use model::command::Principal;
 use model::ids::{GroupId, Micros, Seq, SessionId};
+use model::limits::SESSION_FRAME_BYTES_MAX;
 use raft::{Index, Membership, NodeId, Term};
 
-use crate::codec::{Put, Take, put_frame};
+use crate::codec::{FRAME_HEAD_BYTES, Put, Take, put_frame};
 use crate::membership::{put_membership, take_membership};
 use crate::session::{Extent, Memory, Remembered, Session};
 use crate::wal::{LogFloor, LogIdentity};
@@ -232,14 +233,21 @@ fn take_flag(take: &mut Take<'_>) -> Option<bool> {
     }
 }
 
-/// Reads sessions from frames alone, as another node sends them; `None` if one is not what was written.
-pub(crate) fn take_sessions(bytes: &[u8]) -> Option<Vec<Loaded>> {
-    let mut frames = Take(bytes);
-    let mut sessions = Vec::new();
-    while !frames.0.is_empty() {
-        sessions.push(take_session(&mut Take(frames.frame()?))?);
+/// Reads the sessions whose frames are whole, as another node sends them. Returns how many bytes those
+/// were; `None` if one is not what was written.
+pub(crate) fn take_sessions(bytes: &[u8], sessions: &mut Vec<Loaded>) -> Option<usize> {
+    let mut rest = Take(bytes);
+    loop {
+        let taken = bytes.len() - rest.0.len();
+        let Some(length) = rest.frame_length() else { return Some(taken) };
+        if SESSION_FRAME_BYTES_MAX < length {
+            return None;
+        }
+        if rest.0.len() < FRAME_HEAD_BYTES + length {
+            return Some(taken);
+        }
+        sessions.push(take_session(&mut Take(rest.frame()?))?);
     }
-    Some(sessions)
 }
 
 fn take_session(take: &mut Take<'_>) -> Option<Loaded> {

@@ -78,6 +78,12 @@ impl<'a> Take<'a> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
+    /// The length of the next frame's content, if as much of it is there; nothing is taken.
+    pub(crate) fn frame_length(&self) -> Option<usize> {
+        let mut ahead = *self;
+        usize::try_from(ahead.u32()?).ok()
+    }
+
     /// The content of the next frame, if it is whole and its checksum holds.
     pub(crate) fn frame(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()?;

@@ -4,7 +4,6 @@ use model::api::Reply;
 use model::command::{ArchivedCommand, decode};
 use model::error::Refusal;
 use model::ids::{GroupId, Now};
-use model::limits::LOG_KEPT_WHILE_SENDING;
 use raft::{Content, Entry, Message, Ready, Role, Snapshot};
 
 use crate::effect::BatchNumber;
@@ -43,6 +42,7 @@ impl Shard {
             if !led && self.groups[slot].node.status().role == Role::Leader {
                 self.facts.elections_won += 1;
             }
+            self.note_rest(slot);
         }
     }
 
@@ -192,33 +192,35 @@ impl Shard {
     }
 
     /// Lets go of entries nobody is likely to need: a follower that is further behind is sent its
-    /// sessions instead.
+    /// sessions instead. What follows such a snapshot is kept until it is taken over, while the shard has
+    /// room for that.
     fn keep_some(&mut self, slot: usize, applied: &[Entry]) {
-        let sending = self.exports.is_sending(self.groups[slot].id);
+        let is_alone = self.groups[slot].node.membership().members().count() <= 1;
+        let limit = if is_alone { 0 } else { self.kept_limit() };
+        let passed = self.exports.passed(slot);
         let group = &mut self.groups[slot];
-        let members = group.node.membership();
-        let mut limit = self.options.log_kept_bytes / self.options.placement.groups_per_shard();
-        if members.members().count() <= 1 {
-            limit = 0;
-        } else if sending {
-            limit *= LOG_KEPT_WHILE_SENDING;
-        }
         for entry in applied {
             let bytes = entry.bytes();
             group.kept_bytes += bytes;
             group.kept.push_back(u32::try_from(bytes).expect("entries are bounded at the door"));
         }
-        let mut dropped = false;
+        if group.kept_bytes <= limit {
+            return;
+        }
+        let room = if passed.is_some() { self.room_to_keep() } else { 0 };
+        let group = &mut self.groups[slot];
+        let first = group.applied().1.0 + 1 - group.kept.len() as u64;
+        let (last, mut next) = (group.applied().1, first);
         while limit < group.kept_bytes
+            && (0 == room || passed.is_none_or(|passed| next <= passed.0))
             && let Some(bytes) = group.kept.pop_front()
         {
             group.kept_bytes -= bytes as usize;
-            dropped = true;
+            next += 1;
         }
-        if dropped {
-            let kept = group.kept.len() as u64;
-            let applied = group.applied().1;
-            group.node.compact(raft::Index(applied.0 - kept));
+        if first < next {
+            assert!(next <= last.0 + 1, "what is let go of is applied");
+            group.node.compact(raft::Index(next - 1));
         }
     }
 

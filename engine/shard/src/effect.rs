@@ -2,11 +2,11 @@
 //! crosses it, so the same shard runs under io_uring and under a simulator.
 
 use model::api::{Reply, Request, TailMessage, TailOpen};
-use model::cluster::NameTag;
 use raft::NodeId;
 
 use crate::aligned::AlignedBuffer;
 use crate::peer::PeerMessage;
+use crate::wishes::Wishes;
 
 /// Names one request until its reply. Chosen by the driver, unique among those outstanding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,12 +95,7 @@ pub enum Input {
         up: bool,
     },
     /// What operators want of the cluster has changed.
-    Intent {
-        /// How much of what they said this node knows.
-        seq: u64,
-        /// The nodes that are to be relieved of what can be done elsewhere.
-        draining: Vec<NameTag>,
-    },
+    Intent(Wishes),
     /// Time has passed; sent every few milliseconds while anything is under way, less often when idle.
     Tick,
 }
@@ -329,6 +324,8 @@ pub struct Facts {
     pub chunk_reads: u64,
     /// Blocks of chunks that could not be read or failed their checksum.
     pub chunk_read_failures: u64,
+    /// Of those, blocks another replica gave, which are written anew.
+    pub chunk_blocks_repaired: u64,
     /// Times a group of this shard began to be led here.
     pub elections_won: u64,
     /// Leaderships given to another node on purpose.

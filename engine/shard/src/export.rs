@@ -1,23 +1,26 @@
-//! Snapshots for nodes that need what has left the log. The sessions of a group are written down at one
-//! moment; their events never change, so the receiver fetches those it lacks whenever it likes, from
-//! memory or from sealed chunks.
+//! Snapshots for nodes that need what has left the log. The sessions of a group are written down as of
+//! one moment, in slices, as the receiver asks for them; their events never change, so the receiver
+//! fetches those it lacks from any replica, whenever it likes.
+//!
+//! 1. A follower needs what is gone from the log: it is offered a snapshot. That costs nothing yet.
+//! 2. The receiver asks for the first frames. This is the snapshot's moment: from here on the log keeps
+//!    what follows it, up to a bound for the shard.
+//! 3. It asks for the next part when it has one; the frames end with what they stand for.
+//! 4. It says that it has taken the snapshot over. The log keeps what follows until the follower goes on
+//!    from there, or says nothing for a while.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use model::api::Event;
-use model::ids::{GroupId, Now, Seq, SessionId};
+use model::ids::{GroupId, Now};
 use model::limits::{
-    EXPORTS_PER_SHARD, SNAPSHOT_PART_BYTES, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS,
+    EXPORTS_PER_SHARD, LOG_KEPT_WHILE_SENDING, SNAPSHOT_PART_BYTES, SNAPSHOT_RETRY_MS,
+    SNAPSHOT_SILENCE_MS,
 };
-use raft::{NodeId, Snapshot};
+use raft::{Index, NodeId, Snapshot, Term};
 
-use crate::checkpoint::put_session;
-use crate::chunk::Damage;
 use crate::peer::{PeerMessage, SnapshotStep};
-use crate::reads::{Purpose, Wish};
 use crate::shard::Shard;
-use crate::tails::hot_events;
 
 /// Snapshots being sent, and those that wait for their turn.
 #[derive(Debug, Default)]
@@ -25,6 +28,10 @@ pub(crate) struct Exports {
     running: BTreeMap<u64, Export>,
     /// Slots and receivers.
     waiting: VecDeque<(usize, NodeId)>,
+    /// Receivers that wanted none, and until when they are left alone.
+    cooling: BTreeMap<(usize, NodeId), u64>,
+    /// Followers that have taken over a snapshot and go on from there.
+    leaving: BTreeMap<(usize, NodeId), Leaving>,
     /// The number of the newest snapshot.
     newest: u64,
 }
@@ -34,16 +41,27 @@ struct Export {
     slot: usize,
     group: GroupId,
     to: NodeId,
-    head: Snapshot,
-    frames: Bytes,
-    /// When the receiver was heard last.
-    heard_at: u64,
+    /// What was applied when it was offered.
+    offered: (Term, Index),
     /// When the offer was made last.
     offered_at: u64,
-    /// Whether the receiver has answered.
-    taken: bool,
-    /// Events that come from disk: the session and the last seq wanted.
-    fetching: Option<(SessionId, Seq)>,
+    /// When the receiver was heard last.
+    heard_at: u64,
+    /// What it stands for, from the moment it was asked for.
+    head: Option<Snapshot>,
+    /// The part that was sent last, and where it begins; empty behind the last.
+    part: (u64, Bytes),
+    /// What follows it and is written down.
+    rest: Bytes,
+}
+
+/// A follower that goes on from a snapshot.
+#[derive(Debug)]
+struct Leaving {
+    /// What it surely has.
+    has: Index,
+    /// When it came this far.
+    at: u64,
 }
 
 impl Exports {
@@ -53,9 +71,20 @@ impl Exports {
         Exports { newest: first, ..Exports::default() }
     }
 
-    /// Whether a group's snapshot is on its way to anybody.
-    pub(crate) fn is_sending(&self, group: GroupId) -> bool {
-        self.running.values().any(|export| export.group == group)
+    /// The last entry of a group that no receiver of its snapshots will ask for; `None` if there is no
+    /// receiver.
+    pub(crate) fn passed(&self, slot: usize) -> Option<Index> {
+        let running = self.running.values().filter(|export| export.slot == slot);
+        let heads = running.filter_map(|export| export.head.as_ref().map(|head| head.last.1));
+        let leaving = self.leaving.range((slot, NodeId(0))..=(slot, NodeId(u64::MAX)));
+        heads.chain(leaving.map(|(_, leaving)| leaving.has)).min()
+    }
+
+    /// The slots of groups for which more of the log is kept.
+    fn kept_slots(&self) -> BTreeSet<usize> {
+        let taken = self.running.values().filter(|export| export.head.is_some());
+        let leaving = self.leaving.keys().map(|(slot, _)| *slot);
+        taken.map(|export| export.slot).chain(leaving).collect()
     }
 
     fn is_wanted(&self, slot: usize, to: NodeId) -> bool {
@@ -64,9 +93,21 @@ impl Exports {
     }
 }
 
+impl Export {
+    /// Whether the receiver has everything up to here: what was sent, or its beginning.
+    fn is_asked(&self, offset: u64) -> bool {
+        offset == self.part.0 || offset == self.next_offset()
+    }
+
+    fn next_offset(&self) -> u64 {
+        self.part.0 + self.part.1.len() as u64
+    }
+}
+
 impl Shard {
     /// A follower needs a snapshot.
     pub(crate) fn begin_export(&mut self, slot: usize, to: NodeId, now: Now) {
+        self.exports.leaving.remove(&(slot, to));
         if self.exports.is_wanted(slot, to) {
             return;
         }
@@ -84,28 +125,17 @@ impl Shard {
                 self.groups[slot].node.snapshot_ended(to);
                 continue;
             }
-            let head = Snapshot { last, membership: group.node.membership_applied() };
-            let mut frames = Vec::new();
-            for (id, place) in self.machine.of_group(group.id) {
-                #[cfg(feature = "sabotage")]
-                if self.options.sabotage == Some(crate::sabotage::Sabotage::ForgetProducers) {
-                    let session = self.machine.sessions.get(*place).without_memory();
-                    put_session(&mut frames, id.as_str(), &session, &[]);
-                    continue;
-                }
-                put_session(&mut frames, id.as_str(), self.machine.sessions.get(*place), &[]);
-            }
             self.exports.newest += 1;
             let export = Export {
                 slot,
                 group: group.id,
                 to,
-                head,
-                frames: frames.into(),
-                heard_at: now.monotonic,
+                offered: last,
                 offered_at: now.monotonic,
-                taken: false,
-                fetching: None,
+                heard_at: now.monotonic,
+                head: None,
+                part: (0, Bytes::new()),
+                rest: Bytes::new(),
             };
             self.offer(self.exports.newest, &export);
             self.exports.running.insert(self.exports.newest, export);
@@ -115,133 +145,178 @@ impl Shard {
     /// The first that waits and can be reached. A snapshot for one that cannot would be old when it can.
     fn next_export(&mut self) -> Option<(usize, NodeId)> {
         let place = self.exports.waiting.iter().position(|(slot, to)| {
-            self.lives(*to, *slot) || !self.groups[*slot].node.status().role.leads()
+            let reached =
+                self.lives(*to, *slot) && !self.exports.cooling.contains_key(&(*slot, *to));
+            reached || !self.groups[*slot].node.status().role.leads()
         })?;
         self.exports.waiting.remove(place)
     }
 
     fn offer(&mut self, number: u64, export: &Export) {
-        let step = SnapshotStep::Offer {
-            number,
-            head: export.head.clone(),
-            frames: export.frames.len() as u64,
-        };
+        let step = SnapshotStep::Offer { number, last: export.offered };
         self.sends.push((export.to, PeerMessage::Snapshot { group: export.group, step }));
     }
 
     /// Offers again what nobody has answered, and gives up what nobody asks for.
     pub(crate) fn look_at_exports(&mut self, now: Now) {
-        let silence = SNAPSHOT_SILENCE_MS * 1_000;
-        let over = |export: &Export| silence <= now.monotonic.saturating_sub(export.heard_at);
-        let ended: Vec<u64> = self
-            .exports
-            .running
-            .iter()
-            .filter(|(_, export)| over(export))
-            .map(|(number, _)| *number)
-            .collect();
-        for number in ended {
+        let is_over = |at: u64| SNAPSHOT_SILENCE_MS * 1_000 <= now.monotonic.saturating_sub(at);
+        let running = self.exports.running.iter();
+        let over = running.filter(|(_, export)| is_over(export.heard_at));
+        for number in over.map(|(number, _)| *number).collect::<Vec<_>>() {
             self.end_export(number, now);
         }
         let mut running = std::mem::take(&mut self.exports.running);
         for (number, export) in &mut running {
             let quiet =
                 SNAPSHOT_RETRY_MS * 1_000 <= now.monotonic.saturating_sub(export.offered_at);
-            if !export.taken && quiet {
+            if export.head.is_none() && quiet {
                 export.offered_at = now.monotonic;
                 self.offer(*number, export);
             }
         }
         self.exports.running = running;
+        self.exports.cooling.retain(|_, until| now.monotonic < *until);
+        self.look_at_leaving(now);
         self.start_exports(now);
+    }
+
+    /// Lets go of followers that have what the log would keep for them anyway, or do not go on.
+    fn look_at_leaving(&mut self, now: Now) {
+        let (groups, limit) = (&self.groups, self.kept_limit());
+        self.exports.leaving.retain(|(slot, to), leaving| {
+            let group = &groups[*slot];
+            let matched = group.node.progress().find(|progress| progress.id == *to);
+            let Some(matched) = matched.map(|progress| progress.matched) else { return false };
+            if leaving.has < matched {
+                *leaving = Leaving { has: matched, at: now.monotonic };
+            }
+            let silent = now.monotonic.saturating_sub(leaving.at);
+            limit < group.kept_bytes && silent < SNAPSHOT_SILENCE_MS * 1_000
+        });
+    }
+
+    /// Bytes of applied entries each group keeps for followers that are a little behind.
+    pub(crate) fn kept_limit(&self) -> usize {
+        self.options.log_kept_bytes / self.options.placement.groups_per_shard()
+    }
+
+    /// Bytes by which all groups whose snapshots are sent may yet keep more than that.
+    pub(crate) fn room_to_keep(&self) -> usize {
+        let slots = self.exports.kept_slots().into_iter();
+        let kept: usize = slots.map(|slot| self.groups[slot].kept_bytes).sum();
+        (self.options.log_kept_bytes * LOG_KEPT_WHILE_SENDING).saturating_sub(kept)
     }
 
     /// Lets go of a snapshot; the follower's needs are looked at again.
     fn end_export(&mut self, number: u64, now: Now) {
         let Some(export) = self.exports.running.remove(&number) else { return };
-        self.reads.forget(Purpose::Export(number));
+        self.machine.end_frames(number);
         self.groups[export.slot].node.snapshot_ended(export.to);
         self.wake(export.slot);
         self.start_exports(now);
     }
 
-    /// The receiver of a snapshot asks for something, or has enough.
-    pub(crate) fn export_step(&mut self, from: NodeId, step: SnapshotStep, now: Now) {
-        let number = match &step {
-            SnapshotStep::PullFrames { number, .. }
-            | SnapshotStep::PullEvents { number, .. }
-            | SnapshotStep::End { number, .. } => *number,
-            SnapshotStep::Offer { .. }
-            | SnapshotStep::Frames { .. }
-            | SnapshotStep::Events { .. } => {
-                return;
+    /// The sessions of a group are about to be replaced: its snapshots show no moment any more.
+    pub(crate) fn drop_exports(&mut self, slot: usize, now: Now) {
+        let running = self.exports.running.iter();
+        let of_it = running.filter(|(_, export)| export.slot == slot);
+        for number in of_it.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.end_export(number, now);
+        }
+    }
+
+    /// The receiver of a snapshot asks for frames.
+    pub(crate) fn pull_frames(
+        &mut self,
+        from: NodeId,
+        slot: usize,
+        (number, offset): (u64, u64),
+        now: Now,
+    ) {
+        let group = self.groups[slot].id;
+        let part = self.next_part((from, slot), number, offset, now);
+        let step = match part {
+            Part::Bytes(bytes) => SnapshotStep::Frames { number, offset, bytes },
+            Part::End(head) => SnapshotStep::FramesEnd { number, offset, head },
+            Part::Nothing => return,
+            Part::Gone => {
+                self.end_export_to(from, number, now);
+                SnapshotStep::Gone { number }
             }
         };
-        let Some(export) = self.exports.running.get_mut(&number).filter(|e| e.to == from) else {
-            return;
+        self.sends.push((from, PeerMessage::Snapshot { group, step }));
+    }
+
+    fn end_export_to(&mut self, to: NodeId, number: u64, now: Now) {
+        if self.exports.running.get(&number).is_some_and(|export| export.to == to) {
+            self.end_export(number, now);
+        }
+    }
+
+    fn next_part(
+        &mut self,
+        (from, slot): (NodeId, usize),
+        number: u64,
+        offset: u64,
+        now: Now,
+    ) -> Part {
+        let known = self.exports.running.get_mut(&number);
+        let Some(export) = known.filter(|export| export.to == from && export.slot == slot) else {
+            return Part::Gone;
         };
+        if !export.is_asked(offset) {
+            return Part::Nothing;
+        }
         export.heard_at = now.monotonic;
-        export.taken = true;
-        match step {
-            SnapshotStep::PullFrames { offset, .. } => {
-                let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(export.frames.len());
-                let end = (begin + SNAPSHOT_PART_BYTES).min(export.frames.len());
-                let bytes = export.frames.slice(begin..end);
-                let step = SnapshotStep::Frames { number, offset, bytes };
-                let message = PeerMessage::Snapshot { group: export.group, step };
-                self.sends.push((from, message));
+        if export.head.is_none() {
+            let group = &self.groups[slot];
+            let membership = group.node.membership_applied();
+            export.head = Some(Snapshot { last: group.applied(), membership });
+            let frames = self.machine.begin_frames(number, export.group);
+            #[cfg(feature = "sabotage")]
+            {
+                let broken = self.options.sabotage;
+                frames.forgets = broken == Some(crate::sabotage::Sabotage::ForgetProducers);
             }
-            SnapshotStep::PullEvents { session, after, last, .. } => {
-                self.pull_events(number, session, after, last);
-            }
-            SnapshotStep::End { installed, .. } => {
-                self.facts.snapshots_sent += u64::from(installed);
-                self.end_export(number, now);
-            }
-            SnapshotStep::Offer { .. }
-            | SnapshotStep::Frames { .. }
-            | SnapshotStep::Events { .. } => {}
+            assert_eq!(frames.group(), group.id, "a slot is of one group");
         }
+        if offset == export.next_offset() {
+            if export.rest.is_empty() {
+                let Some(frames) = self.machine.next_frames(number) else { return Part::Gone };
+                export.rest = frames.into();
+            }
+            let length = export.rest.len().min(SNAPSHOT_PART_BYTES);
+            export.part = (offset, export.rest.split_to(length));
+        }
+        if export.part.1.is_empty() {
+            return Part::End(export.head.clone().expect("it was taken when the first part was"));
+        }
+        Part::Bytes(export.part.1.clone())
     }
 
-    /// Sends events of one session from memory, or asks the disk for them.
-    fn pull_events(&mut self, number: u64, session: SessionId, after: Seq, last: Seq) {
-        let Some(export) = self.exports.running.get_mut(&number) else { return };
-        let Some(place) = self.machine.sessions.find(session.as_str()) else { return };
-        let known = self.machine.sessions.get(place);
-        if known.last_seq < last || last <= after || known.group != export.group {
-            return;
+    /// The receiver of a snapshot has taken it over, or does not want it.
+    pub(crate) fn export_ended(&mut self, from: NodeId, number: u64, installed: bool, now: Now) {
+        let known = self.exports.running.get(&number);
+        let Some(export) = known.filter(|export| export.to == from) else { return };
+        let key = (export.slot, from);
+        if installed {
+            self.facts.snapshots_sent += 1;
+            let has = export.head.as_ref().map_or(export.offered, |head| head.last).1;
+            self.exports.leaving.insert(key, Leaving { has, at: now.monotonic });
+        } else {
+            let until = now.monotonic + SNAPSHOT_SILENCE_MS * 1_000;
+            self.exports.cooling.insert(key, until);
         }
-        let next = after.next();
-        if known.hot_first() <= next {
-            let events = hot_events(known, next, SNAPSHOT_PART_BYTES as u64);
-            return self.send_events(number, session, events, last);
-        }
-        if export.fetching.is_some() {
-            return;
-        }
-        let Some(extent) = known.extent_of(next) else { return };
-        export.fetching = Some((session.clone(), last));
-        let purpose = Purpose::Export(number);
-        self.reads.want(Wish { purpose, session, extent, cursor: after });
+        self.end_export(number, now);
     }
+}
 
-    /// Events the disk was asked for are here, or cannot be read: then the receiver hears nothing, and
-    /// gives up.
-    pub(crate) fn export_fetched(&mut self, number: u64, events: Result<Vec<Event>, Damage>) {
-        let Some(export) = self.exports.running.get_mut(&number) else { return };
-        let Some((session, last)) = export.fetching.take() else { return };
-        if let Ok(events) = events {
-            self.send_events(number, session, events, last);
-        }
-    }
-
-    fn send_events(&mut self, number: u64, session: SessionId, events: Vec<Event>, last: Seq) {
-        let Some(export) = self.exports.running.get(&number) else { return };
-        let Some(first) = events.first().map(|event| event.seq) else { return };
-        let wanted = events.into_iter().take_while(|event| event.seq <= last);
-        let events = wanted.map(|event| event.json).collect();
-        let step = SnapshotStep::Events { number, session, first, events };
-        self.sends.push((export.to, PeerMessage::Snapshot { group: export.group, step }));
-    }
+/// What a receiver is told that asks for frames.
+enum Part {
+    Bytes(Bytes),
+    End(Snapshot),
+    /// It asks for what it has.
+    Nothing,
+    /// There is no such snapshot.
+    Gone,
 }

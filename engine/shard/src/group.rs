@@ -40,6 +40,8 @@ pub(crate) struct Group {
     pub(crate) awake: bool,
     /// When the node was seen to lead no longer, while requests wait.
     pub(crate) deposed_at: Option<u64>,
+    /// Whether the node was a member when that was last looked at.
+    pub(crate) was_hosted: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(crate) enum Read {
 #[derive(Debug)]
 struct Round {
     context: u64,
+    /// When it was asked for.
+    at: u64,
     /// What must be applied, once that is known.
     index: Option<Index>,
     reads: Vec<Read>,
@@ -100,6 +104,7 @@ impl Group {
             kept_bytes: 0,
             awake: true,
             deposed_at: None,
+            was_hosted: false,
         }
     }
 
@@ -162,9 +167,9 @@ impl Group {
     }
 
     /// Asks for a round among the members for the reads of this turn.
-    pub(crate) fn ask_round(&mut self, context: u64) {
+    pub(crate) fn ask_round(&mut self, context: u64, now: u64) {
         let reads = std::mem::take(&mut self.gathering);
-        self.rounds.push_back(Round { context, index: None, reads });
+        self.rounds.push_back(Round { context, at: now, index: None, reads });
         self.node.read(context);
     }
 
@@ -194,9 +199,21 @@ impl Group {
         ripe
     }
 
+    /// Reads whose rounds were asked for before `at`: their leader is gone, or what they wait for is not
+    /// coming.
+    pub(crate) fn late_reads(&mut self, at: u64) -> Vec<Read> {
+        let late = self.rounds.iter().take_while(|round| round.at < at).count();
+        self.rounds.drain(..late).flat_map(|round| round.reads).collect()
+    }
+
     /// Whether anybody waits for a read.
     pub(crate) fn has_reads(&self) -> bool {
         !self.rounds.is_empty() || self.gathers()
+    }
+
+    /// Gives up on all reads whose rounds are under way.
+    pub(crate) fn give_up_reads(&mut self) -> Vec<Read> {
+        self.rounds.drain(..).flat_map(|round| round.reads).collect()
     }
 
     /// Notes that an entry is applied.

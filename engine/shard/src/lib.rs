@@ -27,7 +27,9 @@ mod commit;
 pub mod effect;
 mod export;
 mod flush;
+mod frames;
 mod group;
+mod handouts;
 mod import;
 mod machine;
 mod members;
@@ -37,7 +39,9 @@ pub mod opening;
 mod pages;
 pub mod peer;
 mod reads;
+mod repairs;
 mod requests;
+mod rest;
 pub mod route;
 #[cfg(feature = "sabotage")]
 mod sabotage;
@@ -48,6 +52,7 @@ mod storage;
 mod stream;
 mod tails;
 pub mod wal;
+pub mod wishes;
 
 pub use raft::NodeId;
 #[cfg(feature = "sabotage")]

@@ -14,6 +14,7 @@ use model::json;
 use model::limits::BODY_BYTES_MAX;
 
 use crate::flush::Capture;
+use crate::frames::Frames;
 use crate::session::{Attempt, AttemptDedupe, Decision, Session, event_cost};
 use crate::sessions::{Sessions, Slot};
 
@@ -28,6 +29,8 @@ pub(crate) struct Machine {
     pub(crate) hot_bytes: u64,
     /// What a running flush must see before a session changes.
     pub(crate) capture: Capture,
+    /// The same for snapshots that are sent, by their numbers.
+    frames: BTreeMap<u64, Frames>,
 }
 
 /// What a command came to.
@@ -78,7 +81,31 @@ impl Machine {
     fn change(&mut self, id: &str, slot: Slot) -> &mut Session {
         let session = self.sessions.get_mut(slot);
         self.capture.take(id, slot, session);
+        for frames in self.frames.values_mut() {
+            frames.take(id, slot, session);
+        }
         session
+    }
+
+    /// Begins to write a group's sessions down as they are now.
+    pub(crate) fn begin_frames(&mut self, number: u64, group: GroupId) -> &mut Frames {
+        let frames = Frames::begin(group, self.of_group(group));
+        let before = self.frames.insert(number, frames);
+        assert!(before.is_none(), "a snapshot is begun once");
+        self.frames.get_mut(&number).expect("it was just begun")
+    }
+
+    /// The next of these frames; none behind the last. `None` if the moment is lost.
+    pub(crate) fn next_frames(&mut self, number: u64) -> Option<Vec<u8>> {
+        let frames = self.frames.get_mut(&number)?;
+        let groups = self.by_group.as_ref().expect("a node that is alone is not asked");
+        let group = groups.get(&frames.group()).map_or(&[][..], Vec::as_slice);
+        frames.next(group, &self.sessions)
+    }
+
+    /// Nobody asks for more of these frames.
+    pub(crate) fn end_frames(&mut self, number: u64) {
+        self.frames.remove(&number);
     }
 
     fn create(&mut self, group: GroupId, create: &ArchivedCreate) -> Outcome {
@@ -116,6 +143,8 @@ impl Machine {
     /// state of the same session. Its tails go on.
     pub(crate) fn install(&mut self, id: SessionId, mut session: Session) -> Slot {
         assert!(self.capture.number() == 0, "no flush looks at sessions that are replaced");
+        let sent = self.frames.values().any(|frames| frames.group() == session.group);
+        assert!(!sent, "no snapshot is made of sessions that are replaced");
         assert!(session.hot.is_empty(), "what is taken over is on disk");
         let Some(slot) = self.sessions.find(id.as_str()) else {
             return self.insert(id, session);

@@ -1,19 +1,21 @@
-//! Who belongs to a group. What the configuration wants, the group's leader brings about, one change at
-//! a time: a node that should be a member first learns, and gets a vote when it has caught up; those
+//! Who belongs to a group. What configuration and operators want, the group's leader brings about, one
+//! change at a time: a node that should be a member first learns, and gets a vote when it has caught up; those
 //! that should be none leave in the same step. A node that lost its disk is a new member under an old
 //! name and takes the place of its predecessor in just that way.
 
 use model::ids::Now;
-use model::limits::{CHANGES_PER_SECOND, LEARNER_LAG_MAX};
-use raft::{Membership, NodeId, PeerState};
+use model::limits::CHANGES_PER_SECOND;
+use raft::{Membership, NodeId};
 
 use crate::cluster::tag;
 use crate::shard::Shard;
+use crate::wishes::is_caught_up;
 
 impl Shard {
     /// Begins the changes of members that are due in groups led here.
     pub(crate) fn order_members(&mut self, _: Now) {
-        if self.options.cluster.is_alone() {
+        // Who does not know yet what operators said last would undo it.
+        if self.options.cluster.is_alone() || !self.wishes.complete || self.knows_less() {
             return;
         }
         let mut left = CHANGES_PER_SECOND;
@@ -30,6 +32,26 @@ impl Shard {
                 self.wake(slot);
             }
         }
+    }
+
+    /// Whether another node says that it knows more of what operators said.
+    fn knows_less(&self) -> bool {
+        self.wishes.seq < self.neighbours.intent_known()
+    }
+
+    /// Ends the tails and reads of groups that have left this node: they would never hear of another
+    /// event.
+    pub(crate) fn look_at_hosting(&mut self) {
+        let own = self.options.cluster.own;
+        let mut reads = Vec::new();
+        for group in &mut self.groups {
+            let is_hosted = group.is_hosted(own);
+            if std::mem::replace(&mut group.was_hosted, is_hosted) && !is_hosted {
+                self.tails.close_group(group.id, &mut self.machine);
+                reads.append(&mut group.give_up_reads());
+            }
+        }
+        reads.into_iter().for_each(|read| self.turn_away(read, None));
     }
 
     /// The next step from the members a group has to those it should have.
@@ -53,12 +75,13 @@ impl Shard {
         if learners != members.learners {
             return Some((members.voters.clone(), learners));
         }
-        let ready = |id: &NodeId| members.voters.contains(id) || self.has_learnt(slot, *id);
+        let node = &group.node;
+        let ready = |id: &NodeId| members.voters.contains(id) || is_caught_up(node, *id);
         wanted.iter().all(ready).then(|| (wanted, Vec::new()))
     }
 
     /// The members a group should have, ascending: of each wanted node the life that is a member and
-    /// lives, else the one that is connected, else the one that is a member. `None` while one is not
+    /// lives, else the one that is connected, else the one that learns, else the one that is a member. `None` while one is not
     /// known at all: it would leave the group a member short.
     fn wanted_members(&self, slot: usize, members: &Membership) -> Option<Vec<NodeId>> {
         let group = &self.groups[slot];
@@ -70,22 +93,14 @@ impl Shard {
             let linked: Vec<NodeId> =
                 self.neighbours.linked().filter(|id| tag(*id) == *name).collect();
             let all = known.iter().chain(&linked).copied();
-            let chosen = all.clone().find(lives).or_else(|| all.clone().next());
+            // One that learns goes on even if it is not heard for a moment: it holds more than a new one.
+            let learns = |id: &NodeId| members.learners.contains(id);
+            let chosen = all.clone().find(lives).or_else(|| all.clone().find(learns));
+            let chosen = chosen.or_else(|| all.clone().next());
             let chosen = if tag(own) == *name { Some(own) } else { chosen };
             wanted.push(chosen?);
         }
         wanted.sort_unstable();
         Some(wanted)
-    }
-
-    /// Whether a learner is close enough behind to vote.
-    fn has_learnt(&self, slot: usize, learner: NodeId) -> bool {
-        let node = &self.groups[slot].node;
-        let last = node.status().last.0;
-        node.progress().any(|progress| {
-            progress.id == learner
-                && progress.state == PeerState::Replicate
-                && last <= progress.matched.0.saturating_add(LEARNER_LAG_MAX)
-        })
     }
 }

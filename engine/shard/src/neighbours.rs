@@ -7,13 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use model::cluster::NameTag;
 use model::command::decode;
 use model::ids::{Now, ShardId};
-use model::limits::{DEPOSED_WAIT_MS, LEARNER_LAG_MAX, LOG_STALL_MS, TRANSFERS_PER_SECOND};
-use raft::{Body, Content, Message, NodeId, PeerState, Role};
+use model::limits::LOG_STALL_MS;
+use raft::{Body, Content, Message, NodeId, Role};
 
-use crate::cluster::tag;
 use crate::peer::{PeerMessage, Pulse};
 use crate::shard::Shard;
 
@@ -34,9 +32,6 @@ pub(crate) struct Neighbours {
     tick_at: u64,
     pulse_at: u64,
     order_at: u64,
-    /// How much of what operators said is known here, and whom they want relieved.
-    intent: u64,
-    draining: Vec<NameTag>,
 }
 
 /// Another node, for those who look from outside.
@@ -96,13 +91,25 @@ impl Neighbours {
         self.nodes.iter().map(status).collect()
     }
 
-    /// Whether a node lives and takes what it is handed.
+    /// Whether a node lives, and does not say that it hands everything over itself.
     pub(crate) fn takes(&self, node: NodeId, group: model::ids::GroupId) -> bool {
         let relieved = self.nodes.get(&node).is_some_and(|neighbour| neighbour.relieved);
-        self.lives(node, group) && !relieved && !self.draining.contains(&tag(node))
+        self.lives(node, group) && !relieved
     }
 
-    fn settled(&self, node: NodeId, now: u64) -> bool {
+    /// The most that a node which is connected knows of what operators said.
+    pub(crate) fn intent_known(&self) -> u64 {
+        let linked = self.nodes.values().filter(|neighbour| neighbour.linked);
+        linked.map(|neighbour| neighbour.intent).max().unwrap_or(0)
+    }
+
+    /// The order of things is looked at on the next tick.
+    pub(crate) fn order_soon(&mut self) {
+        self.order_at = 0;
+    }
+
+    /// Whether a node has been alive for long enough to be handed leaderships.
+    pub(crate) fn is_settled(&self, node: NodeId, now: u64) -> bool {
         let neighbour = self.nodes.get(&node);
         neighbour.is_some_and(|n| n.linked && SETTLED_MICROS <= now.saturating_sub(n.since))
     }
@@ -243,9 +250,7 @@ impl Shard {
 
     pub(crate) fn tick(&mut self, now: Now) {
         self.tails.close_stalled(now.monotonic, &mut self.machine);
-        self.not_ready = self.count_not_ready();
         self.look_at_log(now);
-        self.look_at_doubt();
         let timing = self.options.cluster.timing;
         if self.neighbours.tick_at == 0 {
             self.neighbours.tick_at = now.monotonic + timing.tick_micros;
@@ -261,6 +266,8 @@ impl Shard {
             self.look_at_waiting(now);
             self.look_at_exports(now);
             self.look_at_import(now);
+            self.look_at_hosting();
+            self.look_at_repairs(now);
         }
         let stalled = self.drop_leaderships_if_stalled(now);
         if self.neighbours.pulse_at <= now.monotonic && !stalled {
@@ -298,26 +305,12 @@ impl Shard {
         }
     }
 
-    fn count_not_ready(&self) -> usize {
-        let own = self.options.cluster.own;
-        self.groups.iter().filter(|group| group.is_hosted(own) && !group.is_ready()).count()
-    }
-
-    fn tick_groups(&mut self) {
-        for slot in 0..self.groups.len() {
-            if !self.groups[slot].node.is_quiet() {
-                self.groups[slot].node.tick();
-                self.wake(slot);
-            }
-        }
-    }
-
     fn send_pulses(&mut self) {
         let pulse = Pulse {
             shard: self.options.shard,
             shards: self.options.placement.shards(),
-            intent: self.neighbours.intent,
-            ready: self.not_ready == 0,
+            intent: self.wishes.seq,
+            ready: self.is_ready(),
             relieved: self.is_relieved(),
         };
         let linked = self.neighbours.linked();
@@ -341,23 +334,6 @@ impl Shard {
         }
     }
 
-    /// Requests whose group another node leads by now are answered after a while, should their entries
-    /// never come.
-    fn look_at_waiting(&mut self, now: Now) {
-        for slot in 0..self.groups.len() {
-            let group = &mut self.groups[slot];
-            let leads = group.node.status().role == Role::Leader && !group.leads_anew();
-            if !group.has_waiting() || leads {
-                group.deposed_at = None;
-                continue;
-            }
-            let since = *group.deposed_at.get_or_insert(now.monotonic);
-            if DEPOSED_WAIT_MS * 1_000 <= now.monotonic.saturating_sub(since) {
-                self.give_up_waiting(slot);
-            }
-        }
-    }
-
     /// A leader whose own log stands still holds up what others could do. Returns whether it does.
     fn drop_leaderships_if_stalled(&mut self, now: Now) -> bool {
         let stands = now.monotonic.saturating_sub(self.log_active_at);
@@ -376,78 +352,10 @@ impl Shard {
         true
     }
 
-    /// Operators have said something: nodes to be relieved hand their leaderships over at once.
-    pub(crate) fn intent(&mut self, seq: u64, draining: Vec<NameTag>) {
-        self.neighbours.intent = seq;
-        self.neighbours.draining = draining;
-        self.neighbours.order_at = 0;
-    }
-
-    /// Whether operators want this node to be relieved, or it is about to stop.
-    fn is_relieved(&self) -> bool {
-        self.neighbours.draining.contains(&tag(self.options.cluster.own))
-    }
-
-    /// Hands leaderships to the nodes that should have them, a few at a time.
-    fn spread_leaders(&mut self, now: Now) {
-        let mut left = TRANSFERS_PER_SECOND;
-        for slot in 0..self.groups.len() {
-            if left == 0 {
-                return;
-            }
-            let Some(heir) = self.heir(slot, now) else { continue };
-            if self.groups[slot].node.transfer(heir).is_ok() {
-                left -= 1;
-                self.facts.leaderships_given += 1;
-                self.wake(slot);
-            }
-        }
-    }
-
-    /// Who should lead a group that is led here instead: the first of those that should hold it which can
-    /// take over and is not being relieved.
-    fn heir(&self, slot: usize, now: Now) -> Option<NodeId> {
-        let group = &self.groups[slot];
-        let own = tag(self.options.cluster.own);
-        if !group.is_serving() {
-            return None;
-        }
-        let relieved = self.is_relieved();
-        let voters = &group.node.membership().voters;
-        for name in &group.wanted {
-            if *name == own {
-                if relieved {
-                    continue;
-                }
-                return None;
-            }
-            let fit = |id: &&NodeId| {
-                tag(**id) == *name
-                    && self.neighbours.takes(**id, group.id)
-                    && (relieved || self.neighbours.settled(**id, now.monotonic))
-                    && is_caught_up(&group.node, **id)
-            };
-            if let Some(heir) = voters.iter().find(fit) {
-                return Some(*heir);
-            }
-        }
-        None
-    }
-
     /// Whether a node's shard for a group gives signs of life.
     pub(crate) fn lives(&self, node: NodeId, slot: usize) -> bool {
         self.neighbours.lives(node, self.groups[slot].id)
     }
-}
-
-/// Whether a follower has nearly all that its leader has; the rest is waited for.
-fn is_caught_up(node: &raft::Node, peer: NodeId) -> bool {
-    let last = node.status().last.0;
-    node.progress().any(|progress| {
-        progress.id == peer
-            && progress.state == PeerState::Replicate
-            && last <= progress.matched.0.saturating_add(LEARNER_LAG_MAX)
-    })
 }
 
 /// Whether this program can read every command a message brings: another version may have written

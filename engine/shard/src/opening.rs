@@ -33,8 +33,6 @@ pub struct Opening {
     groups: BTreeMap<GroupId, GroupLog>,
     /// Chunks whose files must be there.
     chunks: BTreeSet<u64>,
-    /// Whether a start before this one had doubts that were not settled.
-    doubt: bool,
 }
 
 /// What is known of one group's log.
@@ -69,7 +67,7 @@ impl Opening {
         };
         let groups = groups.map(fresh).collect();
         let machine = Machine::new(!options.cluster.is_alone());
-        Opening { machine, head: None, groups, chunks: BTreeSet::new(), doubt: false, options }
+        Opening { machine, head: None, groups, chunks: BTreeSet::new(), options }
     }
 
     /// Loads the newest checkpoint. Comes first, if there is one.
@@ -143,10 +141,6 @@ impl Opening {
         let log = self.groups.get_mut(&group);
         let log = log.ok_or_else(|| format!("log holds a record of foreign group {}", group.0))?;
         match record.kind {
-            RecordKind::Doubt { begins } => {
-                self.doubt = begins;
-                Ok(())
-            }
             RecordKind::HardState { term, vote } => {
                 let hard_state = HardState { term: Term(term), vote: vote.map(NodeId) };
                 #[cfg(feature = "sabotage")]
@@ -217,8 +211,6 @@ impl Opening {
     /// If a snapshot was not loaded.
     pub fn finish(self, mut recovered: Recovered) -> Shard {
         let identity = self.options.identity();
-        // What was being written when the node stopped cannot be told from what had been acknowledged.
-        let doubtful = self.doubt || recovered.cut.is_some();
         let mut snapshot_files = BTreeMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (id, mut log) in self.groups {
@@ -231,7 +223,7 @@ impl Opening {
             if term != Term(0) {
                 recovered.hard_states.insert(id, wal::HardState { term: term.0, vote });
             }
-            groups.push(open_group(&self.options, id, (log, entries), doubtful));
+            groups.push(open_group(&self.options, id, (log, entries)));
         }
         let (number, chunks) = (self.head.as_ref().map(|head| head.number), self.chunks);
         let newest = snapshot_files.last_key_value().map_or(0, |(file, _)| *file);
@@ -239,20 +231,12 @@ impl Opening {
         let wal = Wal::new(identity, self.options.segment_bytes, recovered);
         let mut shard = Shard::assemble(self.options, groups, self.machine, (wal, flush));
         shard.snapshot_files = snapshot_files;
-        if doubtful {
-            shard.begin_doubt();
-        }
         shard
     }
 }
 
 /// A group as it was when its node stopped. One whose members are nobody else leads itself at once.
-fn open_group(
-    options: &Options,
-    id: GroupId,
-    (log, entries): (GroupLog, Vec<Entry>),
-    doubtful: bool,
-) -> Group {
+fn open_group(options: &Options, id: GroupId, (log, entries): (GroupLog, Vec<Entry>)) -> Group {
     let timing = options.cluster.timing;
     let config = Config {
         id: options.cluster.own,
@@ -271,6 +255,9 @@ fn open_group(
     };
     let snapshot = Snapshot { last: log.floor, membership: log.membership };
     let floor = log.floor;
+    // A torn end cannot be told from one that had been acknowledged, and a disk that lied about a sync
+    // may have lost an end without a trace: who comes back asks, whatever its log looks like.
+    let doubtful = true;
     let restored = Restored { hard_state: log.hard_state, snapshot, entries, doubtful };
     let mut node = Node::new(config, restored);
     if node.membership().voters == [options.cluster.own] && !node.membership().is_joint() {

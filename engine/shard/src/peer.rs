@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use model::ids::{GroupId, Seq, SessionId, ShardId};
-use raft::Snapshot;
+use raft::{Index, Snapshot, Term};
 
 /// A message from one node's shard to another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,16 +51,14 @@ pub enum SnapshotStep {
     Offer {
         /// Names this snapshot among the sender's.
         number: u64,
-        /// What it stands for.
-        head: Snapshot,
-        /// Bytes of the sessions' frames.
-        frames: u64,
+        /// The oldest entry it will end with; which one it is turns out when it is asked for.
+        last: (Term, Index),
     },
-    /// The receiver asks for frames from this byte on.
+    /// The receiver asks for the sessions' frames from this byte on.
     PullFrames {
         /// The snapshot.
         number: u64,
-        /// The first byte.
+        /// The first byte: where a part ended that is here.
         offset: u64,
     },
     /// Some bytes of the frames.
@@ -72,27 +70,29 @@ pub enum SnapshotStep {
         /// The bytes.
         bytes: Bytes,
     },
-    /// The receiver asks for events of one session.
-    PullEvents {
+    /// There are no more frames.
+    FramesEnd {
         /// The snapshot.
         number: u64,
-        /// The session.
-        session: SessionId,
-        /// The last seq the receiver has.
-        after: Seq,
-        /// The last seq it wants.
-        last: Seq,
+        /// How many bytes there were.
+        offset: u64,
+        /// What they stand for.
+        head: Snapshot,
     },
-    /// Events of one session, without a hole.
-    Events {
-        /// The snapshot.
+    /// A replica asks another one for events.
+    PullEvents {
+        /// The snapshot, or what else the asker calls it.
         number: u64,
-        /// The session.
-        session: SessionId,
-        /// The first event's seq.
-        first: Seq,
-        /// The events' JSON.
-        events: Vec<Bytes>,
+        /// Of which sessions, the most wanted first.
+        wants: Vec<Want>,
+    },
+    /// What was asked for, in that order, as much of it as fits. Nothing, if the first of it cannot be
+    /// given.
+    Events {
+        /// What the asker calls it.
+        number: u64,
+        /// The events.
+        runs: Vec<Run>,
     },
     /// The receiver has what it needs, or does not want it.
     End {
@@ -101,6 +101,33 @@ pub enum SnapshotStep {
         /// Whether the receiver is now as far as the snapshot.
         installed: bool,
     },
+    /// The sender has no such snapshot, or has it no more.
+    Gone {
+        /// The snapshot.
+        number: u64,
+    },
+}
+
+/// Events `(after, last]` of a session, wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// The session.
+    pub session: SessionId,
+    /// The last seq the asker has.
+    pub after: Seq,
+    /// The last seq it wants.
+    pub last: Seq,
+}
+
+/// Consecutive events of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The session.
+    pub session: SessionId,
+    /// The first event's seq.
+    pub first: Seq,
+    /// The events' JSON.
+    pub events: Vec<Bytes>,
 }
 
 impl PeerMessage {
@@ -113,13 +140,19 @@ impl PeerMessage {
                 PeerMessage::Pulse(_) => 0,
                 PeerMessage::Snapshot { step, .. } => match step {
                     SnapshotStep::Frames { bytes, .. } => bytes.len(),
-                    SnapshotStep::Events { events, .. } => {
-                        events.iter().map(|event| event.len() + size_of::<Bytes>()).sum()
+                    SnapshotStep::PullEvents { wants, .. } => {
+                        wants.iter().map(|want| want.session.as_str().len() + FIXED).sum()
+                    }
+                    SnapshotStep::Events { runs, .. } => {
+                        let event = |event: &Bytes| event.len() + size_of::<Bytes>();
+                        let run = |run: &Run| FIXED + run.events.iter().map(event).sum::<usize>();
+                        runs.iter().map(run).sum()
                     }
                     SnapshotStep::Offer { .. }
                     | SnapshotStep::PullFrames { .. }
-                    | SnapshotStep::PullEvents { .. }
-                    | SnapshotStep::End { .. } => 0,
+                    | SnapshotStep::FramesEnd { .. }
+                    | SnapshotStep::End { .. }
+                    | SnapshotStep::Gone { .. } => 0,
                 },
             }
     }

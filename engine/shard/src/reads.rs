@@ -17,8 +17,8 @@ use crate::session::Extent;
 pub(crate) enum Purpose {
     Tail(TailId),
     Page(Ticket),
-    /// A snapshot on its way to another node.
-    Export(u64),
+    /// A piece of what another replica asks for.
+    Handout(u64, usize),
 }
 
 /// A block someone waits for.

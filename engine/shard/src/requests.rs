@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use model::api::{Reply, Request, TailOpen};
+use model::api::{GroupRow, GroupsPage, Reply, Request, TailOpen};
+use model::cluster::MemberId;
 use model::command::Command;
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Now, SessionId};
 use model::limits::{RECORD_BYTES_MAX, REQUEST_BYTES_PER_SHARD, REQUESTS_PER_SHARD};
+use raft::NodeId;
 
 use crate::effect::{TailId, Ticket};
-use crate::group::{Read, UNKNOWN};
+use crate::group::{Group, Read, UNKNOWN};
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
 use crate::shard::Shard;
@@ -25,6 +27,10 @@ impl Shard {
                 let reply = self.lists.open(ticket, list, groups);
                 self.replies.extend(reply.map(|reply| (ticket, reply)));
             }
+            (Request::Groups(page), _) => {
+                let reply = Reply::Groups(self.rows_of_led(page));
+                self.replies.push((ticket, reply));
+            }
             #[cfg(feature = "sabotage")]
             (read @ (Request::Get(_) | Request::Events(_)), Some(slot))
                 if self.options.sabotage == Some(Sabotage::AnswerWithoutRound) =>
@@ -35,13 +41,36 @@ impl Shard {
                 self.read(slot, Read::Request(ticket, Box::new(read)));
             }
             (command, Some(slot)) => self.command(slot, ticket, command, now),
-            (_, None) => unreachable!("only a list names no session"),
+            (_, None) => unreachable!("all others name a session"),
         }
     }
 
     fn led_groups(&self) -> Vec<GroupId> {
         let led = self.groups.iter().filter(|group| group.is_serving());
         led.map(|group| group.id).collect()
+    }
+
+    /// How those of some groups are doing that are led here.
+    fn rows_of_led(&self, page: GroupsPage) -> Vec<GroupRow> {
+        let end = page.first.0.saturating_add(page.count);
+        let asked = |id: GroupId| (page.first.0..end).contains(&id.0);
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|id| MemberId(id.0)).collect();
+        let led = self.groups.iter().filter(|group| asked(group.id) && group.is_serving());
+        let row = |group: &Group| {
+            let (members, status) = (group.node.membership(), group.node.status());
+            let others = group.node.progress().filter(|peer| members.is_member(peer.id));
+            GroupRow {
+                group: group.id,
+                leader: MemberId(self.options.cluster.own.0),
+                term: status.term.0,
+                last: status.last.0,
+                voters: ids(&members.voters),
+                outgoing: ids(&members.outgoing),
+                learners: ids(&members.learners),
+                matched: others.map(|peer| (MemberId(peer.id.0), peer.matched.0)).collect(),
+            }
+        };
+        led.map(row).collect()
     }
 
     pub(crate) fn tail_open(&mut self, tail: TailId, open: TailOpen) {
@@ -72,7 +101,7 @@ impl Shard {
     fn is_known(&self, request: &Request) -> bool {
         let known = |id: &SessionId| self.machine.sessions.find(id.as_str()).is_some();
         match request {
-            Request::Create(_) | Request::List(_) => true,
+            Request::Create(_) | Request::List(_) | Request::Groups(_) => true,
             Request::Append(c) => known(&c.session),
             Request::Patch(c) => known(&c.session),
             Request::SetArchived(c) => known(&c.session),
@@ -96,18 +125,16 @@ impl Shard {
 
     /// Asks for one round for all reads of each group that came in this turn.
     pub(crate) fn ask_rounds(&mut self, now: Now) {
-        // No other life of this node may use the same names: answers to it may still be on their way.
-        self.next_context = self.next_context.max(now.wall.0);
         for slot in std::mem::take(&mut self.gathering) {
             let context = self.next_context;
-            self.next_context += 1;
-            self.groups[slot].ask_round(context);
+            self.next_context = context.wrapping_add(1);
+            self.groups[slot].ask_round(context, now.monotonic);
             self.wake(slot);
         }
     }
 
     /// Says that a read cannot be answered here, and who may.
-    pub(crate) fn turn_away(&mut self, read: Read, leader: Option<model::cluster::MemberId>) {
+    pub(crate) fn turn_away(&mut self, read: Read, leader: Option<MemberId>) {
         match read {
             Read::Request(ticket, _) => self.replies.push((ticket, Reply::NotLeader { leader })),
             Read::Tail(tail, _) => self.tails.turn_away(tail, leader),
@@ -156,7 +183,7 @@ impl Shard {
             self.give_up_waiting(slot);
         }
         if let Err(not) = self.groups[slot].propose(payload, ticket, bytes) {
-            let leader = not.leader.map(|id| model::cluster::MemberId(id.0));
+            let leader = not.leader.map(|id| MemberId(id.0));
             return self.replies.push((ticket, Reply::NotLeader { leader }));
         }
         self.pending_requests += 1;

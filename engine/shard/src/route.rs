@@ -19,6 +19,9 @@ pub enum Step {
     Here,
     /// Ask another node.
     There(NameTag),
+    /// Ask any node that should not hold the group, and may hold it still, the so-manieth of those there
+    /// are; if there is none, nobody was reached.
+    Anyone(usize),
     /// Wait for so many microseconds, then say [`Outcome::Waited`].
     Wait(u64),
     /// Give up, with this answer for the client.
@@ -50,6 +53,9 @@ pub struct Route {
     asked: Vec<NameTag>,
     /// Who is said to lead.
     leader: Option<NameTag>,
+    /// How many of those that should not hold the group were asked, and whether one was since the last
+    /// pause.
+    strayed: (usize, bool),
 }
 
 impl Route {
@@ -60,7 +66,8 @@ impl Route {
         leader: Option<NameTag>,
         (is_read, now): (bool, u64),
     ) -> Route {
-        Route { own, replicas, is_read, began: now, asked: Vec::new(), leader }
+        let (asked, strayed) = (Vec::new(), (0, false));
+        Route { own, replicas, is_read, began: now, asked, leader, strayed }
     }
 
     /// Whom to ask first.
@@ -85,6 +92,7 @@ impl Route {
         match outcome {
             Outcome::Waited => {
                 self.asked.clear();
+                self.strayed.1 = false;
                 return match self.leader.take() {
                     Some(leader) => self.ask(leader),
                     None => self.first(),
@@ -103,6 +111,11 @@ impl Route {
         }
         match self.untried() {
             Some(node) => self.ask(node),
+            // A group that is on its way to those that should hold it is still elsewhere.
+            None if !self.strayed.1 => {
+                self.strayed = (self.strayed.0 + 1, true);
+                Step::Anyone(self.strayed.0 - 1)
+            }
             None => Step::Wait(PAUSE_MICROS),
         }
     }

@@ -280,11 +280,18 @@ impl Session {
 
     /// The block that holds `seq`, if it left memory.
     pub fn extent_of(&self, seq: Seq) -> Option<Extent> {
+        self.block_of(seq).map(|(extent, _)| extent)
+    }
+
+    /// The block that holds `seq`, if it left memory, and the last seq in it.
+    pub(crate) fn block_of(&self, seq: Seq) -> Option<(Extent, Seq)> {
         if self.hot_first() <= seq {
             return None;
         }
         let behind = self.extents.partition_point(|extent| extent.first <= seq);
-        Some(self.extents[behind.checked_sub(1)?])
+        let extent = self.extents[behind.checked_sub(1)?];
+        let end = self.extents.get(behind).map_or(self.hot_first(), |next| next.first);
+        Some((extent, Seq(end.0 - 1)))
     }
 }
 

@@ -2,8 +2,9 @@
 //! speaks once for all causes of a turn.
 //!
 //! What it does is told in other files: `requests` (what clients ask), `commit` (entries to the log,
-//! committed ones to the sessions), `neighbours` (other nodes' signs of life, ticks, leadership),
-//! `members` (who belongs to a group), `export` and `import` (snapshots), `storage` (the log's turn, and
+//! committed ones to the sessions), `neighbours` (other nodes' signs of life, leadership), `rest`
+//! (which groups time passes for), `wishes` (what operators want), `members` (who belongs to a group),
+//! `export` and `import` (snapshots), `handouts` and `repairs` (events of other replicas), `storage` (the log's turn, and
 //! what the disk has done).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,16 +21,20 @@ use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, SegmentNu
 use crate::export::Exports;
 use crate::flush::Flush;
 use crate::group::Group;
-use crate::import::Import;
+use crate::handouts::Handouts;
+use crate::import::{Import, Offers};
 use crate::machine::Machine;
 use crate::neighbours::{NeighbourStatus, Neighbours};
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
+use crate::repairs::Repairs;
+use crate::rest::Restless;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
 use crate::tails::Tails;
 use crate::wal::{LogIdentity, Wal};
+use crate::wishes::Wishes;
 
 /// Snapshots one life of a shard can send for each batch of its log: more than it can make.
 const EXPORT_NUMBER_BITS: u32 = 20;
@@ -43,6 +48,9 @@ pub struct Options {
     pub shard: ShardId,
     /// Names the log among all logs.
     pub log_id: u64,
+    /// A number that no other life of this node has, but for luck: messages to an earlier one may still
+    /// be under way.
+    pub life: u64,
     /// Bytes of events the shard may hold in memory before it refuses appends.
     pub hot_bytes_max: u64,
     /// Bytes of one log segment; `SEGMENT_BYTES` but in tests.
@@ -79,7 +87,12 @@ pub struct Shard {
     pub(crate) pages: Pages,
     pub(crate) lists: Lists,
     pub(crate) neighbours: Neighbours,
+    pub(crate) wishes: Wishes,
     pub(crate) exports: Exports,
+    pub(crate) handouts: Handouts,
+    pub(crate) repairs: Repairs,
+    /// Snapshots that are offered and wait for their turn, by group.
+    pub(crate) offers: Offers,
     /// The snapshot that is being taken over.
     pub(crate) import: Option<Import>,
     /// Files of snapshots taken over that no checkpoint covers: group and last index of each.
@@ -119,10 +132,7 @@ pub struct Shard {
     pub(crate) rewritten: BTreeMap<GroupId, SegmentNumber>,
     pub(crate) scratch: AlignedVec,
     pub(crate) facts: Facts,
-    /// Groups that cannot commit or are behind, as of the last look.
-    pub(crate) not_ready: usize,
-    /// Whether the log says that groups are in doubt about their end.
-    pub(crate) doubtful: bool,
+    pub(crate) restless: Restless,
 }
 
 /// What waits for a batch: a receipt for the group's node, and what it may then say.
@@ -141,7 +151,6 @@ impl Shard {
         machine: Machine,
         (wal, flush): (Wal, Flush),
     ) -> Shard {
-        let not_ready = groups.len();
         let newest = wal.durable_batch();
         #[cfg(feature = "sabotage")]
         let newest = match options.sabotage {
@@ -149,8 +158,11 @@ impl Shard {
             _ => newest,
         };
         Shard {
+            next_context: options.life,
+            wishes: Wishes::of(&options.cluster),
             options,
             awake: (0..groups.len()).collect(),
+            restless: Restless::new(groups.len()),
             groups,
             machine,
             wal,
@@ -162,6 +174,9 @@ impl Shard {
             neighbours: Neighbours::default(),
             // A life that sends snapshots has led, and so has written at least a batch.
             exports: Exports::new(newest.0 << EXPORT_NUMBER_BITS),
+            handouts: Handouts::default(),
+            repairs: Repairs::default(),
+            offers: Offers::default(),
             import: None,
             snapshot_files: BTreeMap::new(),
             parked: VecDeque::new(),
@@ -169,7 +184,6 @@ impl Shard {
             sends: Vec::new(),
             ops: Vec::new(),
             gathering: Vec::new(),
-            next_context: 1,
             pending_requests: 0,
             pending_bytes: 0,
             log_active_at: 0,
@@ -184,8 +198,6 @@ impl Shard {
             rewritten: BTreeMap::new(),
             scratch: AlignedVec::new(),
             facts: Facts::default(),
-            not_ready,
-            doubtful: false,
         }
     }
 
@@ -198,11 +210,12 @@ impl Shard {
             Input::TailClose { tail } => {
                 self.tails.close(tail, &mut self.machine);
                 self.reads.forget(Purpose::Tail(tail));
+                self.repairs.forget(Purpose::Tail(tail));
             }
             Input::Disk(completion) => self.completed(completion, now),
             Input::Peer { from, message } => self.peer(from, message, now),
             Input::Link { node, up } => self.link(node, up, now),
-            Input::Intent { seq, draining } => self.intent(seq, draining),
+            Input::Intent(wishes) => self.intent(wishes),
             Input::Tick => self.tick(now),
         }
     }
@@ -219,6 +232,7 @@ impl Shard {
             self.replies.push((ticket, reply));
         }
         self.work_on_import(now);
+        self.work_on_repairs(now);
         self.work_on_flush(now);
         self.write_log(now);
         self.tails.pump(now.monotonic, &mut self.machine, &mut self.reads);
@@ -245,7 +259,7 @@ impl Shard {
             || self.wal.wants_mark()
             || self.tails.has_stalled()
             || self.no_space()
-            || 0 < self.not_ready
+            || !self.is_ready()
     }
 
     /// What happened since the shard was opened.
@@ -257,9 +271,9 @@ impl Shard {
         }
     }
 
-    /// Whether every group hosted here can commit and is caught up, as of the last tick.
+    /// Whether every group hosted here can commit and is caught up, as of the last turn.
     pub fn is_ready(&self) -> bool {
-        self.not_ready == 0
+        self.restless.failing() == 0
     }
 
     /// The other nodes as this shard hears them.
@@ -277,11 +291,11 @@ impl Shard {
             tails: self.tails.len() as u64,
             hot_bytes: self.machine.hot_bytes,
             log_segments: self.wal.segments_in_use() as u64,
-            groups_not_ready: count(&|group| group.is_hosted(own) && !group.is_ready()),
+            groups_not_ready: self.restless.failing() as u64,
             groups_hosted: count(&|group| group.is_hosted(own)),
             groups_led: count(&|group| group.node.status().role == Role::Leader),
             groups_to_give: count(&|group| self.could_be_given(group)),
-            groups_quiet: count(&|group| group.node.is_quiet()),
+            groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
             no_space: self.no_space(),
         }
     }
@@ -289,7 +303,7 @@ impl Shard {
     /// Whether a group is led here that another node could lead.
     fn could_be_given(&self, group: &Group) -> bool {
         let own = self.options.cluster.own;
-        let could = |id: &&NodeId| **id != own && self.neighbours.takes(**id, group.id);
+        let could = |id: &&NodeId| **id != own && self.takes(**id, group.id);
         group.node.status().role == Role::Leader
             && group.node.membership().voters.iter().any(|id| could(&id))
     }

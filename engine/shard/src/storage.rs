@@ -1,14 +1,15 @@
 //! The log's turn, what the disk has done, and when memory moves to files.
 
+use model::api::Event;
 use model::ids::{GroupId, Now};
 use model::limits::{SEGMENTS_MAX, SEGMENTS_PER_CHECKPOINT};
 
+use crate::chunk::Damage;
 use crate::effect::{BatchNumber, Completion, DiskOp, NoSpace, SegmentNumber};
 use crate::flush::{Progress, covered};
 use crate::group::Group;
 use crate::reads::Purpose;
 use crate::shard::Shard;
-use crate::wal::RecordKind;
 
 /// Monotonic microseconds without a write after which the newest batch is proven durable by a mark.
 const MARK_AFTER_MICROS: u64 = 100_000;
@@ -37,13 +38,15 @@ impl Shard {
                 self.segment_retry_at = None;
             }
             Completion::FileWritten { file, buffer } => {
-                match self.import.as_mut().and_then(|import| import.stream(file)) {
+                let import = self.import.as_mut().and_then(|import| import.stream(file));
+                match import.or(self.repairs.stream(file)) {
                     Some(stream) => stream.written(buffer),
                     None => self.flush.written(file, buffer),
                 }
             }
             Completion::FilePublished { file } => {
-                if !self.import.as_mut().is_some_and(|import| import.published(file)) {
+                let is_imports = self.import.as_mut().is_some_and(|import| import.published(file));
+                if !is_imports && !self.repairs.published(file) {
                     let progress = self.flush.published(file, &mut self.ops);
                     self.flushed(progress);
                 }
@@ -54,16 +57,24 @@ impl Shard {
                 self.facts.chunk_reads += 1;
                 let (wish, events) = self.reads.done(shard, read, result);
                 self.facts.chunk_read_failures += u64::from(events.is_err());
-                match wish.purpose {
-                    Purpose::Tail(tail) => self.tails.fetched(tail, events, &mut self.machine),
-                    Purpose::Page(ticket) => {
-                        let reads = &mut self.reads;
-                        let reply = self.pages.fetched(ticket, events, &self.machine, reads);
-                        self.replies.extend(reply.map(|reply| (ticket, reply)));
-                    }
-                    Purpose::Export(number) => self.export_fetched(number, events),
+                match events {
+                    Ok(events) => self.fetched(wish.purpose, Ok(events)),
+                    Err(damage) => self.block_lost(wish, damage),
                 }
             }
+        }
+    }
+
+    /// Events somebody waits for are here, or cannot be read.
+    pub(crate) fn fetched(&mut self, purpose: Purpose, events: Result<Vec<Event>, Damage>) {
+        match purpose {
+            Purpose::Tail(tail) => self.tails.fetched(tail, events, &mut self.machine),
+            Purpose::Page(ticket) => {
+                let reads = &mut self.reads;
+                let reply = self.pages.fetched(ticket, events, &self.machine, reads);
+                self.replies.extend(reply.map(|reply| (ticket, reply)));
+            }
+            Purpose::Handout(id, place) => self.handout_fetched((id, place), events),
         }
     }
 
@@ -76,27 +87,14 @@ impl Shard {
             }
             NoSpace::File(file) => {
                 if self.import.as_mut().is_some_and(|import| import.stream(file).is_some()) {
-                    self.give_up_import();
-                } else if self.flush.give_up(&mut self.machine, file, &mut self.ops) {
+                    self.end_import(false);
+                } else if !self.repairs.give_up(file)
+                    && self.flush.give_up(&mut self.machine, file, &mut self.ops)
+                {
                     self.flush_retry_at = retry_at;
                     self.changed_since_flush = true;
                 }
             }
-        }
-    }
-
-    /// The end of the log was torn. Written down, so that a start that comes before the groups have asked
-    /// others does not take the shorter log for all there was.
-    pub(crate) fn begin_doubt(&mut self) {
-        self.doubtful = true;
-        self.wal.accept(self.groups[0].id, RecordKind::Doubt { begins: true });
-    }
-
-    /// Writes down that no group is in doubt any more.
-    pub(crate) fn look_at_doubt(&mut self) {
-        if self.doubtful && !self.groups.iter().any(|group| group.node.is_doubtful()) {
-            self.doubtful = false;
-            self.wal.accept(self.groups[0].id, RecordKind::Doubt { begins: false });
         }
     }
 

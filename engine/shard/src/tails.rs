@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::api::{Event, TailEnd, TailMessage, TailOpen};
 use model::cluster::MemberId;
 use model::error::Code;
-use model::ids::{Seq, SessionId};
+use model::ids::{GroupId, Seq, SessionId};
 use model::limits::{TAIL_FETCH_EVENTS, TAIL_STALL_SECONDS, TAIL_WINDOW_BYTES, TAILS_PER_SHARD};
 
 use crate::chunk::Damage;
@@ -110,6 +110,16 @@ impl Tails {
         let tails = &mut machine.sessions.get_mut(tail.slot).tails;
         let place = tails.iter().position(|other| *other == id).expect("the session knows it");
         tails.swap_remove(place);
+    }
+
+    /// A group has left this node: whoever follows a session of it resumes elsewhere.
+    pub(crate) fn close_group(&mut self, group: GroupId, machine: &mut Machine) {
+        let is_there =
+            |(_, tail): &(&TailId, &Tail)| machine.sessions.get(tail.slot).group == group;
+        let ids: Vec<TailId> = self.tails.iter().filter(is_there).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.end(id, TailEnd::Lost, machine);
+        }
     }
 
     fn end(&mut self, id: TailId, end: TailEnd, machine: &mut Machine) {

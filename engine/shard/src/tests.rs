@@ -1,9 +1,13 @@
 mod aligned;
 mod cluster;
+mod frames;
 mod opening;
+mod operators;
 mod readers;
 mod restart;
 mod route;
 mod sessions;
+mod snapshots;
+mod waiting;
 mod wal;
 mod world;

@@ -140,7 +140,6 @@ impl Wal {
         let (building, batch) = self.room_for(bytes);
         building.builder.push(&Record { group, kind });
         match kind {
-            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 building.hard_states.insert(group, HardState { term, vote });
             }

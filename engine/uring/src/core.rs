@@ -63,6 +63,8 @@ impl Plan {
         let Plan { core, homes, shards, ends, files, doors, settings, heard, .. } = self;
         let (stopper, clock, started) = (self.stopper, self.clock, self.started);
         let hub = Rc::new(Hub::new(core, &homes, stopper.clone(), heard));
+        // Shards must not begin with what is configured where operators want something else.
+        hub.tell_wishes();
         let weak = Rc::downgrade(&hub);
         hub.clients.on_loss(move |member| {
             if let Some(hub) = weak.upgrade() {

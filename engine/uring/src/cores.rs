@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use model::error::Fatal;
 use model::ids::{Placement, ShardId};
+use model::intent::Intent;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::sched_getaffinity;
 use shard::cluster::Cluster;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// The node's place among others.
     pub cluster: Cluster,
+    /// What operators wanted when the node ran last.
+    pub intent: Intent,
 }
 
 /// What runs beside the shards of each core: listeners and connections. Called once on every core;
@@ -126,7 +129,8 @@ impl Cores {
         let mut per_core = spread(shards, &homes);
         check_storage(settings)?;
         let io_memory_bytes = io_memory(cpus.len());
-        let standing = Standing::new(settings.placement, &settings.cluster);
+        let standing =
+            Standing::new(settings.placement, &settings.cluster, settings.intent.clone());
         let stopper = Stopper::new(cpus.len(), standing);
         let (clock, heard) = (Clock::start(), Heard::default());
         let mut cores =

@@ -79,6 +79,14 @@ impl fmt::Display for DataDirError {
 impl std::error::Error for DataDirError {}
 
 impl DataDir {
+    /// A random number that tells this life of the node from its others.
+    ///
+    /// # Errors
+    /// If the operating system has none.
+    pub fn draw_life() -> io::Result<u64> {
+        random()
+    }
+
     /// Takes hold of a node's directory, and makes it if there is nothing yet.
     ///
     /// # Errors

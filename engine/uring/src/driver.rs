@@ -29,8 +29,10 @@ pub(crate) const TICK_BUSY: Duration = Duration::from_millis(10);
 pub(crate) const TICK_IDLE: Duration = Duration::from_millis(100);
 /// The same where other nodes listen for signs of life: one tick of a group's node.
 pub(crate) const TICK_CLUSTER: Duration = Duration::from_millis(25);
-/// Between looks at a shard's gauges once it is ready.
+/// Between looks at a shard's gauges once it is ready: they look at every group.
 const SHOW: Duration = Duration::from_millis(500);
+/// The same while somebody waits for what they show: before it is ready, and when it is to stop.
+const SHOW_WATCHED: Duration = Duration::from_millis(25);
 /// How long a stopping core waits for requests under way once no new ones can come.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
@@ -130,7 +132,7 @@ impl Driver {
         let meters = ShardMeters::new(self.id);
         let mut inputs = Vec::new();
         let mut effects = Vec::new();
-        let mut shown: Option<Instant> = None;
+        let mut shown: Option<(Instant, bool)> = None;
         let mut drain_until: Option<Instant> = None;
         loop {
             self.gather(&mut inputs).await;
@@ -141,8 +143,9 @@ impl Driver {
             self.turn(at, &mut inputs, &mut effects);
             let is_ready = self.shard.is_ready();
             let is_watched = !is_ready || self.stopper.standing().leaving();
-            if shown.is_none_or(|last| is_watched || last + SHOW <= at) {
-                shown = Some(at);
+            let pause = if is_watched { SHOW_WATCHED } else { SHOW };
+            if shown.is_none_or(|(last, was)| was != is_ready || last + pause <= at) {
+                shown = Some((at, is_ready));
                 self.show(&meters);
             }
             if self.stopper.doors_closed() {

@@ -79,7 +79,7 @@ impl ClientMessage {
 
 /// One core's queues to other nodes, and who waits for an answer from them. Cheap to clone; never
 /// leaves its core.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ClientQueues(Rc<Queues>);
 
 #[derive(Debug, Default)]
@@ -126,6 +126,12 @@ enum CallState {
 }
 
 impl ClientQueues {
+    /// No connection yet; numbers calls from the one given.
+    pub(crate) fn new(first_call: u64) -> ClientQueues {
+        let queues = Queues { next_call: Cell::new(first_call), ..Queues::default() };
+        ClientQueues(Rc::new(queues))
+    }
+
     /// Sets what is done when a connection is gone.
     pub(crate) fn on_loss(&self, then: impl Fn(MemberId) + 'static) {
         *self.0.on_loss.borrow_mut() = Some(OnLoss(Box::new(then)));

@@ -4,11 +4,11 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use model::api::{List, Reply, Request, TailMessage, TailOpen};
+use model::api::{GroupRow, GroupsPage, List, Reply, Request, TailMessage, TailOpen};
 use model::cluster::{MemberId, NameTag};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, ShardId};
-use model::limits::FORWARD_SECONDS;
+use model::limits::{FORWARD_SECONDS, GROUPS_PAGE_MAX};
 use shard::cluster::tag;
 use shard::effect::TailId;
 use shard::peer::PeerMessage;
@@ -28,6 +28,8 @@ use crate::stop::Stopper;
 const LIST_PAUSE: Duration = Duration::from_millis(20);
 /// How long another node may take to answer.
 const FORWARD: Duration = Duration::from_secs(FORWARD_SECONDS);
+/// The same for how groups are doing: a look is not worth more.
+const GROUPS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A core's way to every shard of the node, and to other nodes. Cheap to clone; never leaves its core.
 #[derive(Debug, Clone)]
@@ -51,8 +53,10 @@ impl Gateway {
             return self.call_here(request).await;
         }
         let Some(session) = request.session() else {
-            let Request::List(list) = request else { unreachable!("only a list names no session") };
-            return self.list(list).await;
+            return match request {
+                Request::List(list) => self.list(list).await,
+                request => self.call_here(request).await,
+            };
         };
         let group = self.0.placement.group(session.as_str());
         let (began, mut route) = self.route(group, request.is_read());
@@ -61,6 +65,10 @@ impl Gateway {
             let tried = match step {
                 Step::Here => Ok(self.call_here(request.clone()).await),
                 Step::There(node) => self.call_there(node, request.clone()).await,
+                Step::Anyone(nth) => match self.anyone(group, nth) {
+                    Some(node) => self.call_there(node, request.clone()).await,
+                    None => Err(Outcome::Unreached),
+                },
                 Step::Wait(micros) => {
                     rt::sleep(Duration::from_micros(micros)).await;
                     Err(Outcome::Waited)
@@ -88,8 +96,9 @@ impl Gateway {
                 Ok(parts) => parts.page(),
                 Err(refusal) => refusal,
             },
+            Request::Groups(page) => self.groups_here(page).await,
             request => {
-                let session = request.session().expect("only a list names no session");
+                let session = request.session().expect("all others name a session");
                 let shard = self.0.placement.shard_of(session.as_str());
                 self.0.start(shard, request).await
             }
@@ -98,6 +107,9 @@ impl Gateway {
 
     /// Asks another node's shards.
     async fn call_there(&self, node: NameTag, request: Request) -> Result<Reply, Outcome> {
+        if node == tag(self.0.cluster.own) {
+            return Ok(self.call_here(request).await);
+        }
         let Some(member) = self.0.clients.member(node) else { return Err(Outcome::Unreached) };
         self.call_member(member, request).await
     }
@@ -113,10 +125,20 @@ impl Gateway {
         answer.flatten().ok_or(Outcome::Unknown)
     }
 
+    /// One of the nodes that should not hold a group: the so-manieth.
+    fn anyone(&self, group: GroupId, nth: usize) -> Option<NameTag> {
+        let mut nodes: Vec<NameTag> =
+            self.0.clients.members().into_iter().map(MemberId::tag).collect();
+        nodes.push(tag(self.0.cluster.own));
+        let replicas = self.0.replicas(group);
+        nodes.retain(|node| !replicas.contains(node));
+        nodes.get(nth % nodes.len().max(1)).copied()
+    }
+
     fn route(&self, group: GroupId, is_read: bool) -> (Instant, Route) {
         let cluster = &self.0.cluster;
         let leader = self.0.leader(group);
-        let route = Route::new(tag(cluster.own), cluster.wanted(group), leader, (is_read, 0));
+        let route = Route::new(tag(cluster.own), self.0.replicas(group), leader, (is_read, 0));
         (Instant::now(), route)
     }
 
@@ -150,6 +172,63 @@ impl Gateway {
         }
     }
 
+    /// How all groups are doing, in the order of their numbers, as those say that lead them; `None` for
+    /// a group that nobody says to lead.
+    pub async fn groups(&self) -> Vec<Option<GroupRow>> {
+        let groups = self.0.placement.groups();
+        let mut rows = Vec::new();
+        for first in (0..groups).step_by(GROUPS_PAGE_MAX as usize) {
+            let count = GROUPS_PAGE_MAX.min(groups - first);
+            rows.extend(self.groups_of(GroupsPage { first: GroupId(first), count }).await);
+        }
+        rows
+    }
+
+    /// How a group is doing, as the node says that leads it; `None` if nobody says to.
+    pub async fn group(&self, group: GroupId) -> Option<GroupRow> {
+        self.groups_of(GroupsPage { first: group, count: 1 }).await.pop().flatten()
+    }
+
+    /// How some groups are doing: as many rows as are asked for.
+    async fn groups_of(&self, page: GroupsPage) -> Vec<Option<GroupRow>> {
+        let mut rows: Vec<Option<GroupRow>> = Vec::new();
+        rows.resize(page.count as usize, None);
+        let mut replies = vec![self.groups_here(page).await];
+        for member in self.0.clients.members() {
+            let asked = self.call_member(member, Request::Groups(page));
+            replies.extend(rt::timeout(GROUPS_PATIENCE, asked).await.and_then(Result::ok));
+        }
+        let found = replies.into_iter().filter_map(|reply| match reply {
+            Reply::Groups(rows) => Some(rows),
+            _ => None,
+        });
+        for row in found.flatten() {
+            // A leader that was unseated may not know yet.
+            let place = row.group.0.checked_sub(page.first.0).map(|place| place as usize);
+            let Some(place) = place.and_then(|place| rows.get_mut(place)) else { continue };
+            if place.as_ref().is_none_or(|known| known.term < row.term) {
+                *place = Some(row);
+            }
+        }
+        rows
+    }
+
+    /// How those groups are doing that are led here.
+    async fn groups_here(&self, page: GroupsPage) -> Reply {
+        let shards = 0..self.0.placement.shards();
+        let ask = |shard| self.0.start(ShardId(shard), Request::Groups(page));
+        let calls: Vec<Call> = shards.map(ask).collect();
+        let mut all = Vec::new();
+        for call in calls {
+            match call.await {
+                Reply::Groups(rows) => all.extend(rows),
+                refusal => return refusal,
+            }
+        }
+        all.sort_unstable_by_key(|row| row.group);
+        Reply::Groups(all)
+    }
+
     /// What this node's shards have of a list.
     async fn parts_here(&self, list: &List) -> Result<Parts, Reply> {
         let shards = 0..self.0.placement.shards();
@@ -163,6 +242,7 @@ impl Gateway {
                 Reply::Session(_)
                 | Reply::Appended(_)
                 | Reply::Events { .. }
+                | Reply::Groups(_)
                 | Reply::NotLeader { .. } => {
                     return Err(Refusal::from(Code::InternalError).into());
                 }
@@ -183,6 +263,9 @@ impl Gateway {
             let tail = match step {
                 Step::Here => Some(self.tail(open.clone())),
                 Step::There(node) => self.tail_there(node, open.clone()),
+                Step::Anyone(nth) => {
+                    self.anyone(group, nth).and_then(|node| self.tail_there(node, open.clone()))
+                }
                 Step::Wait(micros) => {
                     rt::sleep(Duration::from_micros(micros)).await;
                     step = route.next(Outcome::Waited, micros_since(began));
@@ -224,6 +307,9 @@ impl Gateway {
 
     /// Follows a session at another node; `None` if it cannot be reached.
     fn tail_there(&self, node: NameTag, open: TailOpen) -> Option<Tail> {
+        if node == tag(self.0.cluster.own) {
+            return Some(self.tail(open));
+        }
         let hub = Rc::clone(&self.0);
         let member = hub.clients.member(node)?;
         let (id, queue) = hub.new_tail();
@@ -269,13 +355,7 @@ impl Gateway {
     /// Brings what another node says about a client, its own or one of ours.
     pub fn hear_client(&self, from: MemberId, message: ClientMessage) {
         match message {
-            ClientMessage::Request { ticket, request } => {
-                let gateway = self.clone();
-                rt::spawn_local(async move {
-                    let reply = gateway.call_here(request).await;
-                    gateway.0.clients.send(from, ClientMessage::Reply { ticket, reply }).await;
-                });
-            }
+            ClientMessage::Request { ticket, request } => self.serve(from, ticket, request),
             ClientMessage::TailOpen { tail, open } => self.serve_tail(from, tail, open),
             ClientMessage::TailCredit { tail, bytes } => {
                 self.0.credit_served(from, tail, bytes);
@@ -287,8 +367,37 @@ impl Gateway {
         }
     }
 
+    /// Answers another node's client.
+    fn serve(&self, from: MemberId, ticket: u64, request: Request) {
+        let hub = Rc::clone(&self.0);
+        let Some(mut answer) = hub.answers.owe(from) else {
+            let reply = Refusal::from(Code::EventStoreBackpressure).into();
+            // If this finds no room, whoever asked takes the silence for an answer.
+            hub.clients.push(from, ClientMessage::Reply { ticket, reply });
+            hub.refused_client();
+            return;
+        };
+        let gateway = self.clone();
+        rt::spawn_local(async move {
+            let is_read = request.is_read();
+            let found = gateway.call_here(request).await;
+            let reply = answer.settle(found, is_read).unwrap_or_else(|code| {
+                hub.refused_client();
+                Refusal::from(code).into()
+            });
+            hub.clients.send(from, ClientMessage::Reply { ticket, reply }).await;
+        });
+    }
+
     /// Follows a session for another node's client.
     fn serve_tail(&self, from: MemberId, tail: u64, open: TailOpen) {
+        if self.0.is_full_of_tails() {
+            let refusal = Refusal::from(Code::EventStoreBackpressure);
+            let message = TailMessage::Refused(Box::new(refusal));
+            self.0.clients.push(from, ClientMessage::Tail { tail, message });
+            self.0.refused_client();
+            return;
+        }
         let mut served = self.tail(open);
         let Home::Shard(shard) = served.home else { unreachable!("a tail of this node") };
         // Known at once: what follows on the same connection is about it.

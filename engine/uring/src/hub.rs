@@ -7,15 +7,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use model::api::{Reply, Request, TailEnd, TailMessage};
-use model::cluster::{MemberId, NameTag};
+use model::cluster::{MemberId, NameTag, replicas};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Placement, ShardId};
+use model::limits::CLIENT_TAILS_MAX;
 use shard::cluster::Cluster;
 use shard::effect::{TailId, Ticket};
 use shard::peer::PeerMessage;
 
+use crate::answers::Answers;
 use crate::forward::{ClientMessage, ClientQueues};
 use crate::inbox::Inbox;
 use crate::mesh::{Mail, Outbox};
@@ -47,12 +50,16 @@ pub(crate) struct Hub {
     /// Tails that this core serves for other nodes, by their own name of them.
     served: RefCell<BTreeMap<(MemberId, u64), Served>>,
     next_tail: Cell<u64>,
+    /// The nodes that should hold data.
+    write: RefCell<Vec<NameTag>>,
     /// Who led a group when a node was last asked.
     leaders: RefCell<BTreeMap<GroupId, NameTag>>,
     pub(crate) stopper: Stopper,
     stop_waiters: Waiters,
     pub(crate) peers: PeerQueues,
     pub(crate) clients: ClientQueues,
+    /// What other nodes' clients are owed.
+    pub(crate) answers: Answers,
     pub(crate) heard: Heard,
     meters: QueueMeters,
 }
@@ -109,12 +116,14 @@ impl Hub {
             tails: RefCell::default(),
             remote_tails: RefCell::default(),
             served: RefCell::default(),
-            next_tail: Cell::new(0),
+            next_tail: Cell::new(first_number()),
+            write: RefCell::new(homes.cluster.write.clone()),
             leaders: RefCell::default(),
             stopper,
             stop_waiters: Waiters::default(),
             peers: PeerQueues::new(core),
-            clients: ClientQueues::default(),
+            clients: ClientQueues::new(first_number()),
+            answers: Answers::default(),
             heard,
             meters: QueueMeters::new(core),
         }
@@ -193,10 +202,16 @@ impl Hub {
         self.inboxes.iter().flatten().for_each(|inbox| inbox.link(member, up));
     }
 
+    /// The nodes that should hold a group, the one that should lead it first.
+    pub(crate) fn replicas(&self, group: GroupId) -> Vec<NameTag> {
+        replicas(group, &self.write.borrow(), self.cluster.factor)
+    }
+
     /// Tells the shards of this core what operators want.
     pub(crate) fn tell_wishes(&self) {
-        let (seq, relieved) = self.stopper.standing().wishes();
-        self.inboxes.iter().flatten().for_each(|inbox| inbox.wishes(seq, relieved.clone()));
+        let wishes = self.stopper.standing().wishes();
+        self.write.borrow_mut().clone_from(&wishes.write);
+        self.inboxes.iter().flatten().for_each(|inbox| inbox.wishes(wishes.clone()));
     }
 
     /// Wakes whoever waits for a stop. Called once one was asked for.
@@ -258,6 +273,16 @@ impl Hub {
     /// A tail of this core is served by another node.
     pub(crate) fn note_remote_tail(&self, id: TailId, member: MemberId) {
         self.remote_tails.borrow_mut().insert(id, member);
+    }
+
+    /// Whether this core serves as many tails for other nodes as it may.
+    pub(crate) fn is_full_of_tails(&self) -> bool {
+        CLIENT_TAILS_MAX <= self.served.borrow().len()
+    }
+
+    /// Counts what is refused to other nodes' clients.
+    pub(crate) fn refused_client(&self) {
+        self.meters.clients.increment(1);
     }
 
     /// Serves a tail for another node.
@@ -399,6 +424,16 @@ pub(crate) fn label(core: usize, number: u64) -> u64 {
     assert!(core < 1 << (u64::BITS - CORE_SHIFT), "a core number of 16 bits");
     assert!(number < 1 << CORE_SHIFT, "a number of 48 bits");
     (core as u64) << CORE_SHIFT | number
+}
+
+/// Where a core begins to number what it asks of other nodes: far from where an earlier process of this
+/// node did, whose answers may still come.
+fn first_number() -> u64 {
+    let random = getrandom::u64().unwrap_or_else(|_| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).expect("five hundred years").reverse_bits()
+    });
+    random >> (u64::BITS - CORE_SHIFT + 1)
 }
 
 fn slot(number: u64) -> u32 {

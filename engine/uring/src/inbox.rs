@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use model::api::{Request, TailOpen};
-use model::cluster::{MemberId, NameTag};
+use model::cluster::MemberId;
 use model::error::Code;
 use model::limits::{
     INPUTS_PER_TURN, PEER_BYTES_PER_SHARD, PEER_MESSAGES_PER_SHARD, REQUEST_BYTES_PER_SHARD,
@@ -17,6 +17,7 @@ use model::limits::{
 use shard::NodeId;
 use shard::effect::{Completion, Input, TailId, Ticket};
 use shard::peer::PeerMessage;
+use shard::wishes::Wishes;
 
 /// The inbox of one shard, on its core. Whoever puts something in wakes the driver.
 #[derive(Debug, Default)]
@@ -27,8 +28,8 @@ struct State {
     completions: VecDeque<Completion>,
     /// Nodes whose connections have come or gone, and which of the two.
     links: BTreeMap<MemberId, bool>,
-    /// What operators want, if that is news: how much of it is known, and whom to relieve.
-    wishes: Option<(u64, Vec<NameTag>)>,
+    /// What operators want, if that is news.
+    wishes: Option<Wishes>,
     /// Messages of other nodes, in order of arrival.
     peers: VecDeque<(MemberId, PeerMessage)>,
     peer_bytes: usize,
@@ -143,10 +144,10 @@ impl Inbox {
     }
 
     /// Notes what operators want; what they wanted before no longer counts.
-    pub(crate) fn wishes(&self, seq: u64, relieved: Vec<NameTag>) {
+    pub(crate) fn wishes(&self, wishes: Wishes) {
         let state = &mut *self.0.borrow_mut();
         if !state.closed {
-            state.wishes = Some((seq, relieved));
+            state.wishes = Some(wishes);
             state.wake();
         }
     }
@@ -190,9 +191,9 @@ impl Inbox {
             turn.push(Input::Link { node: NodeId(member.0), up });
         }
         if turn.len() < INPUTS_PER_TURN
-            && let Some((seq, draining)) = state.wishes.take()
+            && let Some(wishes) = state.wishes.take()
         {
-            turn.push(Input::Intent { seq, draining });
+            turn.push(Input::Intent(wishes));
         }
         let peers_end = turn.len() + (INPUTS_PER_TURN - turn.len()) / 2;
         while turn.len() < peers_end

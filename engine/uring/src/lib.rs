@@ -3,11 +3,12 @@
 //! In reading order: [`rt`] is the runtime, `hearts` keeps it awake and `sockets` join it through a
 //! `reactor` and its `tripwire`, [`cores`] starts an executor per core, `core` runs one,
 //! `driver` takes a shard's turns over an `inbox`, [`gateway`] is what doors talk to and `mesh` the
-//! way to other cores, `peers` the one to other nodes, `disk` does what a shard asks of its disk: the log through [`log_writer`] and
-//! its [`ring`], all else on the threads of `files`, named by [`layout`]. [`data_dir`] holds the
-//! directory, [`manifest`] is what it says of itself, [`open`] reads a shard back. What a node knows of
+//! way to other cores, `peers` and [`forward`] the ones to other nodes, to whom `answers` are owed. `disk` does what a
+//! shard asks of its disk: the log through [`log_writer`] and its [`ring`], all else on the threads of
+//! `files`, named by [`layout`]. [`data_dir`] holds the directory, [`manifest`] is what it says of itself, [`open`] reads a shard back. What a node knows of
 //! itself and of others is in `standing`.
 
+mod answers;
 mod backoff;
 mod core;
 pub mod cores;
@@ -22,6 +23,7 @@ pub mod gateway;
 mod hearts;
 mod hub;
 mod inbox;
+mod kept;
 pub mod layout;
 mod lists;
 pub mod log_writer;
@@ -44,6 +46,7 @@ pub use data_dir::{DataDir, DataDirError, Wanted};
 pub use driver::DRAIN;
 pub use forward::{ClientMessage, ClientQueue, ClientQueues};
 pub use gateway::{Gateway, Tail};
+pub use kept::{Keeper, kept_intent};
 pub use log_writer::LogWriter;
 pub use manifest::{FOUNDERS_MAX, Founding, Manifest};
 pub use peers::{PeerLane, PeerQueue, PeerQueues};

@@ -22,7 +22,7 @@ type Count = fn(&Facts) -> u64;
 /// How to read a level.
 type Level = fn(&Levels) -> u64;
 
-const COUNTERS: [(Metric, Count); 18] = [
+const COUNTERS: [(Metric, Count); 19] = [
     (Metric::EventStoreWrites, |f| f.events_appended),
     (Metric::EventStorePayloadBytes, |f| f.event_bytes_appended),
     (Metric::EventStoreBackpressure, |f| f.backpressure),
@@ -36,6 +36,7 @@ const COUNTERS: [(Metric, Count); 18] = [
     (Metric::Checkpoints, |f| f.checkpoints),
     (Metric::ChunkReads, |f| f.chunk_reads),
     (Metric::ChunkReadFailures, |f| f.chunk_read_failures),
+    (Metric::ChunkBlocksRepaired, |f| f.chunk_blocks_repaired),
     (Metric::ElectionsWon, |f| f.elections_won),
     (Metric::LeadershipsGiven, |f| f.leaderships_given),
     (Metric::LeadershipsDropped, |f| f.leaderships_dropped),
@@ -151,6 +152,8 @@ pub(crate) struct QueueMeters {
     pub(crate) inbox: Counter,
     /// The way to other cores.
     pub(crate) mesh: Counter,
+    /// Answers and tails that other nodes' clients are owed.
+    pub(crate) clients: Counter,
     /// Inboxes of this core's shards, of what other nodes say.
     pub(crate) peer_inbox: Counter,
     /// The way to other cores, of what other nodes say.
@@ -171,6 +174,7 @@ impl QueueMeters {
         QueueMeters {
             inbox: refusals("inbox"),
             mesh: refusals("mesh"),
+            clients: refusals("clients"),
             peer_inbox: dropped("inbox"),
             peer_mesh: dropped("mesh"),
         }

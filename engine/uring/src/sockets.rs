@@ -2,7 +2,7 @@
 //! `reactor` if they would.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -168,6 +168,15 @@ impl AsyncWrite for &TcpStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.registration.source().write.poll(cx, || (&self.stream).write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = || (&self.stream).write_vectored(parts);
+        self.registration.source().write.poll(cx, write)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

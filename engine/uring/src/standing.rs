@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::cluster::NameTag;
+use model::cluster::{NameTag, replicas};
 use model::ids::{GroupId, Placement, Seq, ShardId};
 use model::intent::Intent;
 use shard::NodeId;
 use shard::cluster::{Cluster, tag};
 use shard::effect::Gauges;
 use shard::neighbours::NeighbourStatus;
+use shard::wishes::Wishes;
 
 /// How long a node may be silent before it counts as lost.
 const LOST: Duration = Duration::from_secs(120);
@@ -98,18 +99,17 @@ pub enum Sight {
 #[derive(Debug)]
 pub struct Standing {
     own: NameTag,
-    /// The nodes that should hold data.
-    write: Vec<NameTag>,
+    placement: Placement,
+    factor: u32,
     alone: bool,
-    /// Whether this node should hold a group.
-    should_host: bool,
     began: Instant,
     shards: Vec<Mutex<Option<ShardStanding>>>,
     neighbours: Mutex<Neighbours>,
-    /// What operators want, and whether that was ever known to be all they said.
-    intent: Mutex<(Intent, bool)>,
+    wanted: Mutex<Wanted>,
+    /// The last word that was said at this node.
+    said: AtomicU64,
     leaving: AtomicBool,
-    /// Grows whenever shards must be told whom to relieve.
+    /// Grows whenever shards must be told what is wanted.
     revision: AtomicU64,
     /// Whether a client's write has timed out since all groups were last seen to be ready.
     write_timed_out: AtomicBool,
@@ -122,20 +122,39 @@ struct Neighbours {
     alive_at: BTreeMap<NameTag, Instant>,
 }
 
+/// What operators want, as far as is known here.
+#[derive(Debug)]
+struct Wanted {
+    intent: Intent,
+    /// Whether that was ever known to be all they said.
+    complete: bool,
+    /// The nodes that should hold data.
+    write: Vec<NameTag>,
+    /// Whether this node should hold a group.
+    should_host: bool,
+}
+
 impl Standing {
-    /// A node's, before its shards have said anything.
-    pub(crate) fn new(placement: Placement, cluster: &Cluster) -> Standing {
+    /// A node's, before its shards have said anything. `cluster` and `intent` are as it knew them when
+    /// it ran last.
+    pub(crate) fn new(placement: Placement, cluster: &Cluster, intent: Intent) -> Standing {
         let own = tag(cluster.own);
-        let mut groups = (0..placement.groups()).map(GroupId);
+        let wanted = Wanted {
+            intent,
+            complete: false,
+            write: cluster.write.clone(),
+            should_host: should_host(own, placement, (&cluster.write, cluster.factor)),
+        };
         Standing {
             own,
-            write: cluster.write.clone(),
+            placement,
+            factor: cluster.factor,
             alone: cluster.is_alone(),
-            should_host: groups.any(|group| cluster.wanted(group).contains(&own)),
             began: Instant::now(),
             shards: (0..placement.shards()).map(|_| Mutex::default()).collect(),
             neighbours: Mutex::default(),
-            intent: Mutex::default(),
+            wanted: Mutex::new(wanted),
+            said: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             revision: AtomicU64::new(0),
             write_timed_out: AtomicBool::new(false),
@@ -144,7 +163,8 @@ impl Standing {
 
     /// Whether the server takes requests.
     pub fn readiness(&self) -> Readiness {
-        let others = self.write.iter().filter(|name| **name != self.own);
+        let write = lock(&self.wanted).write.clone();
+        let others = write.iter().filter(|name| **name != self.own);
         let is_ready = |name: &NameTag| {
             matches!(self.sight(*name), Sight::Alive { ready: true, .. })
                 && !self.is_relieved(*name)
@@ -154,20 +174,20 @@ impl Standing {
             router: self.is_router(),
             groups_not_ready: self.groups_not_ready(),
             hears_ready: others.into_iter().any(is_ready),
-            aware: self.alone || lock(&self.intent).1,
+            aware: self.alone || lock(&self.wanted).complete,
         })
     }
 
     /// Whether the node should hold no data.
     pub fn is_router(&self) -> bool {
-        !self.write.contains(&self.own)
+        !lock(&self.wanted).write.contains(&self.own)
     }
 
     fn groups_not_ready(&self) -> u64 {
         let levels: Vec<Option<Gauges>> = self.shards().map(|s| s.map(|s| s.gauges)).collect();
         let failing: u64 = levels.iter().map(|l| l.map_or(1, |l| l.groups_not_ready)).sum();
         let hosted: u64 = levels.iter().flatten().map(|l| l.groups_hosted).sum();
-        let lacks = !self.alone && self.should_host && hosted == 0;
+        let lacks = !self.alone && lock(&self.wanted).should_host && hosted == 0;
         failing.max(u64::from(lacks)).max(u64::from(self.write_timed_out()))
     }
 
@@ -225,23 +245,47 @@ impl Standing {
 
     /// What operators want, as far as is known here.
     pub fn intent(&self) -> Intent {
-        lock(&self.intent).0.clone()
+        lock(&self.wanted).intent.clone()
     }
 
-    /// Says what operators want, and whether that is all they said until a moment ago.
-    pub fn set_intent(&self, intent: &Intent, complete: bool) {
-        let mut known = lock(&self.intent);
-        known.1 |= complete;
-        if known.0 != *intent {
-            known.0 = intent.clone();
+    /// Says what operators want, which nodes are to hold data then, and whether that is all they said
+    /// until a moment ago.
+    pub fn set_intent(&self, intent: &Intent, write: Vec<NameTag>, complete: bool) {
+        let mut known = lock(&self.wanted);
+        let is_news = known.intent != *intent || known.write != write;
+        if is_news || (complete && !known.complete) {
+            *known = Wanted {
+                intent: intent.clone(),
+                complete: known.complete || complete,
+                should_host: should_host(self.own, self.placement, (&write, self.factor)),
+                write,
+            };
             drop(known);
             self.revision.fetch_add(1, Ordering::Release);
         }
     }
 
+    /// Whether it was ever known to be all that operators said, and nobody says that there is more.
+    pub fn is_up_to_date(&self) -> bool {
+        lock(&self.wanted).complete && !self.is_behind()
+    }
+
+    /// Notes that a word was said at this node.
+    pub fn note_said(&self, seq: Seq) {
+        self.said.fetch_max(seq.0, Ordering::Relaxed);
+    }
+
+    /// Whether operators have said more than this node knows, as it or another one has heard.
+    pub fn is_behind(&self) -> bool {
+        let known = lock(&self.wanted).intent.seq().0;
+        let statuses = &lock(&self.neighbours).statuses;
+        let heard = statuses.iter().filter(|status| status.lives).map(|status| status.intent);
+        known < heard.max().unwrap_or(0).max(self.said.load(Ordering::Relaxed))
+    }
+
     /// Whether operators want a node to be relieved.
     pub fn is_relieved(&self, name: NameTag) -> bool {
-        lock(&self.intent).0.draining().keys().any(|node| node.tag() == name)
+        lock(&self.wanted).intent.draining().keys().any(|node| node.tag() == name)
     }
 
     /// Whether the node is relieved: operators want it, it leads nothing that another could lead, and
@@ -271,20 +315,35 @@ impl Standing {
         self.alone
     }
 
-    /// Changes when shards must be told whom to relieve.
-    pub(crate) fn revision(&self) -> u64 {
+    /// Changes whenever operators want something else.
+    pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// What shards are told: how much of operators' words is known, and whom to relieve.
-    pub(crate) fn wishes(&self) -> (u64, Vec<NameTag>) {
-        let intent = self.intent();
+    /// What shards are told.
+    pub(crate) fn wishes(&self) -> Wishes {
+        let wanted = lock(&self.wanted);
+        let intent = &wanted.intent;
         let mut relieved: Vec<NameTag> = intent.draining().keys().map(|node| node.tag()).collect();
         if self.leaving() && !relieved.contains(&self.own) {
             relieved.push(self.own);
         }
-        (intent.seq().0, relieved)
+        Wishes {
+            seq: intent.seq().0,
+            complete: wanted.complete,
+            write: wanted.write.clone(),
+            relieved,
+            preferred: intent
+                .preferred()
+                .iter()
+                .map(|(group, node)| (*group, node.tag()))
+                .collect(),
+        }
     }
+}
+
+fn should_host(own: NameTag, placement: Placement, (write, factor): (&[NameTag], u32)) -> bool {
+    (0..placement.groups()).any(|group| replicas(GroupId(group), write, factor).contains(&own))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,7 +4,7 @@ mod event;
 mod input;
 mod ops;
 #[cfg(test)]
-pub(crate) use ops::ready;
+pub(crate) use ops::{detail, ready};
 mod sessions;
 mod tail;
 

@@ -4,7 +4,7 @@
 use hyper::Method;
 use model::error::Code;
 use model::ids::SessionId;
-use model::intent::{INTENT_SESSION, Word};
+use model::intent::INTENT_SESSION;
 
 use crate::params::percent_decode;
 use crate::problem::Problem;
@@ -53,8 +53,27 @@ pub(crate) enum Ops {
     Drained,
     /// `GET /ops/groups/:number`
     Group(Box<str>),
-    /// `POST /ops/drain?node=` and `POST /ops/undrain?node=`
-    Say(Word),
+    /// `GET /ops/members`
+    Members,
+    /// A word that changes what is wanted.
+    Say(Say),
+}
+
+/// What operators say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Say {
+    /// `POST /ops/drain?node=`
+    Drain,
+    /// `POST /ops/undrain?node=`
+    Undrain,
+    /// `POST /ops/transfer?group=&node=`
+    Prefer,
+    /// `POST /ops/release?group=`
+    Release,
+    /// `POST /ops/members/add?node=`
+    Add,
+    /// `POST /ops/members/remove?node=`
+    Remove,
 }
 
 impl Route {
@@ -95,8 +114,20 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Route, Problem> {
         ("GET", ["ops", "ready-nodes"]) => Ok(Route::Ops(Ops::ReadyNodes)),
         ("GET", ["ops", "drained"]) => Ok(Route::Ops(Ops::Drained)),
         ("GET", ["ops", "groups", number]) => Ok(Route::Ops(Ops::Group((*number).into()))),
-        ("POST", ["ops", "drain"]) => Ok(Route::Ops(Ops::Say(Word::Drain))),
-        ("POST", ["ops", "undrain"]) => Ok(Route::Ops(Ops::Say(Word::Undrain))),
+        ("GET", ["ops", "members"]) => Ok(Route::Ops(Ops::Members)),
+        ("POST", ["ops", rest @ ..]) => say(rest).map(|say| Route::Ops(Ops::Say(say))),
+        _ => Err(Problem::NotFound),
+    }
+}
+
+fn say(segments: &[&str]) -> Result<Say, Problem> {
+    match segments {
+        ["drain"] => Ok(Say::Drain),
+        ["undrain"] => Ok(Say::Undrain),
+        ["transfer"] => Ok(Say::Prefer),
+        ["release"] => Ok(Say::Release),
+        ["members", "add"] => Ok(Say::Add),
+        ["members", "remove"] => Ok(Say::Remove),
         _ => Err(Problem::NotFound),
     }
 }

@@ -13,7 +13,7 @@ use model::limits::{
 use uring::rt::{self, TcpListener, TcpStream};
 
 use super::callers::Caller;
-use super::channel::{Broken, Incoming, Outgoing};
+use super::channel::{Broken, Incoming, Outgoing, within};
 use super::client_wire;
 use super::founding::State;
 use super::frame::{Kind, Label, Lane};
@@ -23,6 +23,7 @@ use super::links::Core;
 use super::meeting::random_nonce;
 use super::meters::Direction;
 use super::standing::{News, Place};
+use super::stream::Stream;
 use super::wire;
 
 /// Before accepting is tried again after it failed.
@@ -35,7 +36,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
         match listener.accept().await {
             Ok(stream) if strangers.get() < PEER_STRANGERS_MAX => {
                 let (core, stranger) = (Rc::clone(&core), Stranger::new(&strangers));
-                rt::spawn_local(async move { receive(&core, &stream, stranger).await });
+                rt::spawn_local(async move { receive(&core, stream, stranger).await });
             }
             // Whoever is closed on tries again.
             Ok(_) => {}
@@ -67,22 +68,31 @@ impl Drop for Stranger {
 }
 
 /// One connection, from its beginning to its end.
-async fn receive(core: &Core, stream: &TcpStream, stranger: Stranger) {
-    let mut incoming = Incoming::new(stream);
+async fn receive(core: &Core, socket: TcpStream, stranger: Stranger) {
+    let from = socket.peer_addr().map_or("nobody".to_owned(), |from| from.ip().to_string());
     let seconds = Duration::from_secs(PEER_HANDSHAKE_SECONDS);
-    let met = rt::timeout(seconds, meet(core, stream, &mut incoming)).await;
+    let until = Instant::now() + seconds;
+    let secured = within(seconds, secure(core, socket)).await;
+    let refused = |who: Option<Identity>, broken: Broken| {
+        core.meters.handshake_failed(Direction::In, broken.reason());
+        core.tell_refused(&from, who.as_ref(), &broken);
+    };
+    let stream = match secured.unwrap_or(Err(Broken::Silent)) {
+        Ok(stream) => stream,
+        Err(broken) => return refused(None, broken),
+    };
+    let mut incoming = Incoming::new(&stream);
+    let left = until.saturating_duration_since(Instant::now());
+    let met = rt::timeout(left, meet(core, &stream, &mut incoming)).await;
     let (lane, guest, session) = match met.unwrap_or(Err((None, Broken::Silent))) {
         Ok(met) => met,
-        Err((name, broken)) => {
-            core.meters.handshake_failed(Direction::In, broken.reason());
-            return core.tell_refused(stream, name.as_ref(), &broken);
-        }
+        Err((who, broken)) => return refused(who, broken),
     };
     drop(stranger);
     let broken = match lane {
-        Lane::Founding => answer_state(core, stream, &mut incoming, session).await.err(),
+        Lane::Founding => answer_state(core, &stream, &mut incoming, session).await.err(),
         Lane::Log | Lane::Bulk | Lane::Client => {
-            let heard = hear_all(core, stream, &mut incoming, (lane, guest), session);
+            let heard = hear_all(core, &stream, &mut incoming, (lane, guest), session);
             Some(heard.await)
         }
     };
@@ -91,17 +101,22 @@ async fn receive(core: &Core, stream: &TcpStream, stranger: Stranger) {
     }
 }
 
+/// The part of the handshake that is TLS's, if that is configured.
+async fn secure(core: &Core, socket: TcpStream) -> Result<Stream, Broken> {
+    socket.set_nodelay(true).map_err(Broken::Socket)?;
+    Stream::accepted(socket, core.common.credentials.as_ref()).await
+}
+
 /// Who failed to be met, if that is known, and why.
 type Unmet = (Option<Identity>, Broken);
 
 /// The handshake.
 async fn meet(
     core: &Core,
-    stream: &TcpStream,
+    stream: &Stream,
     incoming: &mut Incoming<'_>,
 ) -> Result<(Lane, Guest, Session), Unmet> {
     let unknown = |broken: Broken| (None, broken);
-    stream.set_nodelay(true).map_err(Broken::Socket).map_err(unknown)?;
     let (lane, hello) = incoming.expect(None, Kind::Hello).await.map_err(unknown)?;
     let nonce = random_nonce().map_err(Broken::NoRandom).map_err(unknown)?;
     let papers = core.common.papers.clone();
@@ -115,7 +130,9 @@ async fn meet(
     let introduction = incoming.expect(Some(lane), Kind::Introduction).await.map_err(unknown)?.1;
     let guest = acceptor.introduced(&introduction).map_err(|failure| unknown(failure.into()))?;
     let named = |broken: Broken| (Some(guest.identity.clone()), broken);
-    let verdict = core.judge(lane, &guest.identity);
+    let verdict = core.judge(lane, &guest.identity).and_then(|()| {
+        if stream.may_be(&guest.identity.name) { Ok(()) } else { Err(Refusal::Certificate) }
+    });
     let (welcome, session) = acceptor.welcome(guest.clone(), verdict);
     outgoing.send(Kind::Welcome, &welcome).await.map_err(named)?;
     let session = session.map_err(|failure| named(failure.into()))?;
@@ -124,7 +141,7 @@ async fn meet(
 
 impl Core {
     fn judge(&self, lane: Lane, other: &Identity) -> Result<(), Refusal> {
-        let (own, known) = (&self.common.papers.own, self.common.cluster.knows(&other.name));
+        let (own, known) = (&self.common.papers.own, self.common.book.knows(&other.name));
         match lane {
             Lane::Founding if other.groups != own.groups => Err(Refusal::Groups),
             Lane::Founding => judge_name(own, other, None, known),
@@ -135,8 +152,7 @@ impl Core {
         }
     }
 
-    fn tell_refused(&self, stream: &TcpStream, who: Option<&Identity>, broken: &Broken) {
-        let from = stream.peer_addr().map_or("nobody".to_owned(), |from| from.ip().to_string());
+    fn tell_refused(&self, from: &str, who: Option<&Identity>, broken: &Broken) {
         let node = who.map_or("unproven", |who| who.name.as_str());
         let text = format!("{from} {node}: {broken}");
         if self.common.told.is_new(&text, Instant::now()) {
@@ -158,7 +174,7 @@ impl Core {
 /// Tells a node that belongs to no cluster yet about this one.
 async fn answer_state(
     core: &Core,
-    stream: &TcpStream,
+    stream: &Stream,
     incoming: &mut Incoming<'_>,
     mut session: Session,
 ) -> Result<(), Broken> {
@@ -179,7 +195,7 @@ async fn answer_state(
 /// Hears a node to its end.
 async fn hear_all(
     core: &Core,
-    stream: &TcpStream,
+    stream: &Stream,
     incoming: &mut Incoming<'_>,
     (lane, guest): (Lane, Guest),
     session: Session,

@@ -7,13 +7,13 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use model::limits::{PEER_HANDSHAKE_BYTES_MAX, PEER_SILENCE_MS};
-use uring::rt::{self, TcpStream};
+use uring::rt;
 
 use super::frame::{Decoder, Frame, FrameError, Kind, Label, Lane, put};
 use super::handshake::Failure;
 use super::keys::Seal;
+use super::stream::Stream;
 
 /// Silence after which a connection is given up.
 const SILENCE: Duration = Duration::from_millis(PEER_SILENCE_MS);
@@ -37,6 +37,10 @@ pub(crate) enum Broken {
     Frame(FrameError),
     /// What came breaks the protocol.
     Protocol(&'static str),
+    /// The two ends do not agree on TLS, for this reason.
+    Tls(String),
+    /// The other end closed it before the two agreed on TLS.
+    NoTls,
     /// The handshake came to nothing.
     Handshake(Failure),
     /// Another connection has taken its place.
@@ -56,6 +60,7 @@ impl Broken {
             | Broken::Dismissed
             | Broken::Superseded
             | Broken::NoRandom(_) => "broken",
+            Broken::Tls(_) | Broken::NoTls | Broken::Frame(FrameError::Secured) => "tls",
             Broken::Frame(_) | Broken::Protocol(_) | Broken::Handshake(Failure::Malformed) => {
                 "malformed"
             }
@@ -77,6 +82,10 @@ impl fmt::Display for Broken {
             ),
             Broken::Silent => f.write_str("it said nothing for too long"),
             Broken::Stuck => f.write_str("it took nothing for too long"),
+            Broken::Tls(why) => f.write_str(why),
+            Broken::NoTls => {
+                f.write_str("it closed the connection in the midst of TLS: it stops, or wants none")
+            }
             Broken::Frame(error) => error.fmt(f),
             Broken::Protocol(what) => f.write_str(what),
             Broken::Handshake(failure) => failure.fmt(f),
@@ -101,13 +110,13 @@ impl From<FrameError> for Broken {
 /// What comes from a connection.
 #[derive(Debug)]
 pub(crate) struct Incoming<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Stream,
     decoder: Decoder,
 }
 
 impl<'a> Incoming<'a> {
     /// Reads small frames, until more is allowed.
-    pub(crate) fn new(stream: &'a TcpStream) -> Incoming<'a> {
+    pub(crate) fn new(stream: &'a Stream) -> Incoming<'a> {
         Incoming { stream, decoder: Decoder::new(PEER_HANDSHAKE_BYTES_MAX) }
     }
 
@@ -123,9 +132,8 @@ impl<'a> Incoming<'a> {
 
     /// Waits for more to come; gives the number of bytes. To be called when there is no frame left.
     pub(crate) async fn more(&mut self) -> Result<usize, Broken> {
-        let mut stream = self.stream;
-        let read = within(SILENCE, stream.read(self.decoder.room())).await;
-        match read.ok_or(Broken::Silent)?.map_err(Broken::Socket)? {
+        let read = within(SILENCE, self.stream.read(self.decoder.room())).await;
+        match read.ok_or(Broken::Silent)?? {
             0 => Err(Broken::Closed),
             bytes => {
                 self.decoder.filled(bytes);
@@ -155,7 +163,7 @@ impl<'a> Incoming<'a> {
 /// What goes out on a connection.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Stream,
     lane: Lane,
     frame: Vec<u8>,
 }
@@ -165,7 +173,7 @@ const KEEP_BYTES: usize = 512 * 1024;
 
 impl<'a> Outgoing<'a> {
     /// Writes frames of a lane.
-    pub(crate) fn new(stream: &'a TcpStream, lane: Lane) -> Outgoing<'a> {
+    pub(crate) fn new(stream: &'a Stream, lane: Lane) -> Outgoing<'a> {
         Outgoing { stream, lane, frame: Vec::new() }
     }
 
@@ -205,15 +213,11 @@ impl<'a> Outgoing<'a> {
     }
 
     async fn write(&mut self) -> Result<usize, Broken> {
-        let mut stream = self.stream;
         let mut rest = &self.frame[..];
-        while !rest.is_empty() {
+        while !rest.is_empty() || self.stream.owes() {
             // As long as some of it goes out, it may take what it takes.
-            let written = within(SILENCE, stream.write(rest)).await;
-            match written.ok_or(Broken::Stuck)?.map_err(Broken::Socket)? {
-                0 => return Err(Broken::Closed),
-                bytes => rest = &rest[bytes..],
-            }
+            let taken = within(SILENCE, self.stream.write(rest)).await;
+            rest = &rest[taken.ok_or(Broken::Stuck)??..];
         }
         let length = self.frame.len();
         if KEEP_BYTES < self.frame.capacity() {

@@ -7,16 +7,17 @@
 
 use bytes::{Bytes, BytesMut};
 use model::api::{
-    Appended, ArchivedEventsPage, ArchivedList, ArchivedRequest, ArchivedSessionRow, Event, Reply,
-    Request, SessionRow, TailEnd, TailMessage, TailOpen,
+    Appended, ArchivedEventsPage, ArchivedGroupRow, ArchivedGroupsPage, ArchivedList,
+    ArchivedRequest, ArchivedSessionRow, Event, GroupRow, Reply, Request, SessionRow, TailEnd,
+    TailMessage, TailOpen,
 };
 use model::cluster::MemberId;
 use model::command::ArchivedDedupe;
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Seq};
 use model::limits::{
-    GROUPS_MAX, LIST_LIMIT_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX, PEER_FRAME_BYTES_MAX,
-    RECORD_BYTES_MAX, TAIL_WINDOW_BYTES,
+    GROUP_MEMBERS_MAX, GROUPS_MAX, GROUPS_PAGE_MAX, LIST_LIMIT_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX,
+    PEER_FRAME_BYTES_MAX, RECORD_BYTES_MAX, TAIL_WINDOW_BYTES,
 };
 use rkyv::api::high::HighDeserializer;
 use rkyv::rancor::Error;
@@ -91,6 +92,7 @@ enum WireReply<'a> {
     NotLeader {
         leader: Option<MemberId>,
     },
+    Groups(#[rkyv(with = InlineAsBox)] &'a [GroupRow]),
 }
 
 #[derive(Debug, Archive, Serialize)]
@@ -185,6 +187,7 @@ impl<'a> From<&'a Reply> for WireReply<'a> {
             }
             Reply::Refused(refusal) => WireReply::Refused((&**refusal).into()),
             Reply::NotLeader { leader } => WireReply::NotLeader { leader: *leader },
+            Reply::Groups(rows) => WireReply::Groups(rows),
         }
     }
 }
@@ -284,6 +287,10 @@ fn is_sound(request: &ArchivedRequest) -> bool {
         W::Events(ArchivedEventsPage { session, limit, .. }) => {
             !session.as_str().is_empty() && (1..=PAGE_LIMIT_MAX).contains(&limit.to_native())
         }
+        W::Groups(ArchivedGroupsPage { first, count }) => {
+            let (first, count) = (first.0.to_native(), count.to_native());
+            first < GROUPS_MAX && (1..=GROUPS_PAGE_MAX).contains(&count)
+        }
     }
 }
 
@@ -323,7 +330,21 @@ fn reply(wire: &ArchivedWireReply<'_>) -> Option<Reply> {
         }
         W::Refused(wire) => Reply::Refused(Box::new(refusal(wire)?)),
         W::NotLeader { leader } => Reply::NotLeader { leader: owned(leader) },
+        W::Groups(rows) => {
+            let in_order = rows.is_sorted_by(|a, b| a.group.0 < b.group.0);
+            if (GROUPS_PAGE_MAX as usize) < rows.len() || !in_order {
+                return None;
+            }
+            Reply::Groups(rows.iter().map(group_row).collect::<Option<Vec<GroupRow>>>()?)
+        }
     })
+}
+
+fn group_row(wire: &ArchivedGroupRow) -> Option<GroupRow> {
+    let lists = [&wire.voters, &wire.outgoing, &wire.learners];
+    let few = lists.iter().all(|list| list.len() <= GROUP_MEMBERS_MAX)
+        && wire.matched.len() <= GROUP_MEMBERS_MAX;
+    (few && wire.group.0 < GROUPS_MAX).then(|| owned(wire))
 }
 
 fn session_row(wire: &ArchivedSessionRow) -> Option<SessionRow> {

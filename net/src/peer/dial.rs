@@ -19,6 +19,7 @@ use super::links::Core;
 use super::meeting::random_nonce;
 use super::meters::Direction;
 use super::queue::{Queue, shards_lane};
+use super::stream::Stream;
 
 /// A connection that stood this long was good: the next try comes soon.
 const GOOD: Duration = Duration::from_millis(PEER_SILENCE_MS);
@@ -103,19 +104,26 @@ async fn connect(
         (None, broken)
     };
     let connecting = TcpStream::connect(address);
-    let stream = match rt::timeout(Duration::from_millis(PEER_CONNECT_MS), connecting).await {
-        Some(Ok(stream)) => stream,
+    let socket = match rt::timeout(Duration::from_millis(PEER_CONNECT_MS), connecting).await {
+        Some(Ok(socket)) => socket,
         Some(Err(error)) => return failed(Broken::Unreachable(error)),
         None => return failed(Broken::Silent),
     };
     // Without it small frames wait for the answers to those before.
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = socket.set_nodelay(true) {
         return failed(Broken::Socket(error));
     }
+    let until = Instant::now() + patience;
+    let securing = Stream::dialed(socket, core.common.credentials.as_ref(), name);
+    let stream = match within(patience, securing).await.unwrap_or(Err(Broken::Silent)) {
+        Ok(stream) => stream,
+        Err(broken) => return failed(broken),
+    };
     let mut incoming = Incoming::new(&stream);
     let mut outgoing = Outgoing::new(&stream, lane);
     let meeting = meet(core, name, lane, &mut incoming, &mut outgoing);
-    let session = match rt::timeout(patience, meeting).await {
+    let left = until.saturating_duration_since(Instant::now());
+    let session = match rt::timeout(left, meeting).await {
         Some(Ok(session)) => session,
         Some(Err(Broken::Closed | Broken::Socket(_))) => return failed(Broken::Dismissed),
         Some(Err(broken)) => return failed(broken),
@@ -158,7 +166,7 @@ async fn meet(
     let mut session = dialer.welcomed(&welcome)?;
     let (own, other) = (&core.common.papers.own, &session.other);
     let life = core.common.standing.life(&other.name);
-    let known = core.common.cluster.knows(&other.name);
+    let known = core.common.book.knows(&other.name);
     if let Err(refusal) = judge(own, other, Some(name), known, life.as_ref()) {
         let told = refusal.encode();
         let write = |out: &mut Vec<u8>| out.extend_from_slice(&told);

@@ -13,6 +13,8 @@ use std::fmt;
 
 /// Begins every frame: `STCP` in the order of the bytes.
 const MAGIC: u32 = u32::from_le_bytes(*b"STCP");
+/// With what a record of TLS begins: an alert, and a handshake.
+const TLS_KINDS: [u8; 2] = [21, 22];
 /// The layout of heads.
 const VERSION: u8 = 1;
 /// Bytes of a head.
@@ -118,6 +120,8 @@ pub(crate) struct Frame<'a> {
 pub(crate) enum FrameError {
     /// They begin with something else.
     Magic,
+    /// They begin as TLS does.
+    Secured,
     /// The head was changed on its way.
     Head,
     /// The head has another layout.
@@ -134,6 +138,7 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FrameError::Magic => f.write_str("what it sent is not of this protocol"),
+            FrameError::Secured => f.write_str("it speaks TLS, which is not configured here"),
             FrameError::Head => f.write_str("a frame's head failed its checksum"),
             FrameError::Version(version) => write!(f, "frames of version {version} are unknown"),
             FrameError::Label => f.write_str("a frame of an unknown kind"),
@@ -182,7 +187,8 @@ fn head(bytes: &[u8], body_max: usize) -> Result<Option<Head>, FrameError> {
     let magic = MAGIC.to_le_bytes();
     let seen = bytes.len().min(magic.len());
     if bytes[..seen] != magic[..seen] {
-        return Err(FrameError::Magic);
+        let secured = TLS_KINDS.contains(&bytes[0]);
+        return Err(if secured { FrameError::Secured } else { FrameError::Magic });
     }
     let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
     let number =

@@ -92,10 +92,12 @@ pub(crate) enum Refusal {
     Older = 8,
     /// It belongs to no cluster yet.
     Unfounded = 9,
+    /// Its certificate is another's.
+    Certificate = 10,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 9] = [
+    const ALL: [Refusal; 10] = [
         Refusal::Version,
         Refusal::Cluster,
         Refusal::Groups,
@@ -105,6 +107,7 @@ impl Refusal {
         Refusal::OtherNode,
         Refusal::Older,
         Refusal::Unfounded,
+        Refusal::Certificate,
     ];
 
     fn from_number(number: u8) -> Option<Refusal> {
@@ -136,6 +139,7 @@ impl Refusal {
             Refusal::OtherNode => "another node answers at its address",
             Refusal::Older => "a later start or a later data directory of that node is connected",
             Refusal::Unfounded => "it does not belong to a cluster yet",
+            Refusal::Certificate => "its certificate holds neither its name nor its host",
         }
     }
 }

@@ -2,8 +2,8 @@
 //! sends. All are keyed BLAKE3, each with a word in front that says what it is for, so that none can be
 //! taken for another.
 //!
-//! Nothing is encrypted: who can read the network between nodes can read events. Who can write to it
-//! can end connections, and nothing else.
+//! Nothing is encrypted here: who can read the network between nodes can read events, unless the nodes
+//! speak TLS. Who can write to it can end connections, and nothing else.
 
 use std::fmt;
 

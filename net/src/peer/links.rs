@@ -25,6 +25,7 @@ use super::keys::Key;
 use super::meters::PeerMeters;
 use super::queue::DIALED;
 use super::standing::Standing;
+use super::tls::Credentials;
 use super::told::Told;
 
 /// Between two looks for nodes that have been found.
@@ -43,6 +44,8 @@ pub struct PeerConfig {
     pub made_at: u64,
     /// When this process began, in wall-clock microseconds.
     pub started_at: u64,
+    /// What it shows others in TLS, if it speaks that.
+    pub credentials: Option<Credentials>,
 }
 
 /// A node's connections with others, all cores'. Cheap to clone.
@@ -52,19 +55,19 @@ pub struct Links(Arc<Common>);
 /// What all cores share.
 #[derive(Debug)]
 pub(crate) struct Common {
-    pub(crate) cluster: ClusterConfig,
     pub(crate) founding: Founding,
     pub(crate) papers: Papers,
     pub(crate) book: Arc<Book>,
     pub(crate) standing: Standing,
     pub(crate) told: Told,
+    pub(crate) credentials: Option<Credentials>,
     listen: SocketAddr,
 }
 
 impl Links {
     /// The connections of a node that is not alone; `None` for one that is.
     pub fn new(config: PeerConfig) -> Option<Links> {
-        let PeerConfig { cluster, founding, member, made_at, started_at } = config;
+        let PeerConfig { cluster, founding, member, made_at, started_at, credentials } = config;
         let (listen, secret) = (cluster.peer_listen?, cluster.secret.as_ref()?);
         let own = Identity {
             cluster: founding.cluster,
@@ -77,7 +80,13 @@ impl Links {
         let papers = Papers { key: Key::new(secret), own, versions: VERSIONS };
         let book = Book::start(&cluster);
         let (standing, told) = (Standing::default(), Told::default());
-        Some(Links(Arc::new(Common { cluster, founding, papers, book, standing, told, listen })))
+        let common = Common { founding, papers, book, standing, told, credentials, listen };
+        Some(Links(Arc::new(common)))
+    }
+
+    /// The other nodes that are known: configured, added by operators, or found.
+    pub(crate) fn names(&self) -> Vec<NodeName> {
+        self.0.book.names()
     }
 
     /// Listens on this core; connections wait until [`CoreLinks::start`]. Must be called on an
@@ -124,7 +133,14 @@ impl CoreLinks {
 /// Keeps a task per node and lane.
 async fn dial_all(core: Rc<Core>) {
     let dialed: Rc<RefCell<BTreeSet<(NodeName, Lane)>>> = Rc::default();
+    let (stopper, mut known) = (core.gateway.stopper(), None);
     loop {
+        // All cores share the book; one of them looks after it.
+        let revision = Some(stopper.standing().revision());
+        if core.gateway.core() == 0 && known != revision {
+            known = revision;
+            core.common.book.learn(stopper.standing().intent().places());
+        }
         for name in core.common.book.names() {
             for lane in DIALED {
                 let key = (name.clone(), lane);

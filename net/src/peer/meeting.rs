@@ -2,7 +2,7 @@
 //! threads, before any core runs.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,12 +15,15 @@ use model::limits::PEER_HANDSHAKE_BYTES_MAX;
 use uring::Founding;
 use uring::rt::listen_blocking;
 
+use super::channel::Broken;
 use super::founding::{Heard, State, Step, decide, plan};
 use super::frame::{Decoder, Kind, Label, Lane, put};
 use super::handshake::{
     Acceptor, Dialer, Failure, Identity, Papers, Refusal, Session, VERSIONS, judge_name,
 };
 use super::keys::{Key, Nonce};
+use super::stream::Blocking;
+use super::tls::Credentials;
 use super::told::Told;
 
 /// How long one conversation may take, and how long connecting.
@@ -49,6 +52,8 @@ pub struct Newcomer {
     pub made_at: u64,
     /// When this process began, in wall-clock microseconds.
     pub started_at: u64,
+    /// What it shows others in TLS, if it speaks that.
+    pub credentials: Option<Credentials>,
 }
 
 /// Waits until it is known to which cluster a newcomer belongs: one that others know of, or one that
@@ -75,6 +80,7 @@ pub fn meet(newcomer: &Newcomer) -> io::Result<Founding> {
         cluster,
         papers,
         plan: plan(cluster, *groups),
+        credentials: newcomer.credentials.as_ref(),
         heard: Mutex::default(),
         guests: AtomicUsize::new(0),
         over: AtomicBool::new(false),
@@ -114,6 +120,7 @@ struct Meeting<'a> {
     cluster: &'a ClusterConfig,
     papers: Papers,
     plan: u64,
+    credentials: Option<&'a Credentials>,
     /// What each node said last, and when.
     heard: Mutex<BTreeMap<NodeName, (Heard, Instant)>>,
     guests: AtomicUsize,
@@ -175,7 +182,8 @@ impl Meeting<'_> {
     fn ask(&self, node: &NodeEntry, address: SocketAddr) -> Heard {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .map_err(|error| format!("{address}: {error}"))?;
-        let mut wire = Wire::new(stream).map_err(|error| format!("{address}: {error}"))?;
+        let wire = Wire::new(stream, self.credentials, Some(&node.name));
+        let mut wire = wire.map_err(|broken| format!("{address}: {broken}"))?;
         let talk = || -> Result<(MemberId, State), String> {
             let papers = self.papers.clone();
             let (mut dialer, hello) = Dialer::begin(papers, Lane::Founding, 0, random_nonce()?);
@@ -227,7 +235,8 @@ impl Meeting<'_> {
 
     fn answer(&self, stream: TcpStream) -> Result<(), String> {
         stream.set_nonblocking(false).map_err(|error| error.to_string())?;
-        let mut wire = Wire::new(stream).map_err(|error| error.to_string())?;
+        let wire = Wire::new(stream, self.credentials, None);
+        let mut wire = wire.map_err(|broken| broken.to_string())?;
         let (lane, hello) = wire.receive_any(Kind::Hello)?;
         wire.lane = lane;
         let (mut acceptor, challenge) =
@@ -236,7 +245,9 @@ impl Meeting<'_> {
         let introduction = wire.receive(Kind::Introduction)?;
         let guest = acceptor.introduced(&introduction).map_err(text)?;
         let name = guest.identity.name.clone();
-        let verdict = self.judge(&guest.identity, None);
+        let verdict = self.judge(&guest.identity, None).and_then(|()| {
+            if wire.stream.may_be(&name) { Ok(()) } else { Err(Refusal::Certificate) }
+        });
         let (welcome, session) = acceptor.welcome(guest, verdict);
         wire.send(Kind::Welcome, &welcome)?;
         let mut session = session.map_err(|failure| format!("{name}: {failure}"))?;
@@ -275,18 +286,25 @@ impl Meeting<'_> {
 
 /// One conversation, to be over in [`PATIENCE`].
 struct Wire {
-    stream: TcpStream,
+    stream: Blocking,
     lane: Lane,
     decoder: Decoder,
     deadline: Instant,
 }
 
 impl Wire {
-    fn new(stream: TcpStream) -> io::Result<Wire> {
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+    /// With the node that was dialed, or with whoever has connected if none was.
+    fn new(
+        socket: TcpStream,
+        credentials: Option<&Credentials>,
+        dialed: Option<&NodeName>,
+    ) -> Result<Wire, Broken> {
+        socket.set_nodelay(true).map_err(Broken::Socket)?;
+        socket.set_write_timeout(Some(PATIENCE)).map_err(Broken::Socket)?;
+        let deadline = Instant::now() + PATIENCE;
+        let stream = Blocking::new(socket, credentials, dialed, deadline)?;
         let decoder = Decoder::new(PEER_HANDSHAKE_BYTES_MAX);
-        Ok(Wire { stream, lane: Lane::Founding, decoder, deadline: Instant::now() + PATIENCE })
+        Ok(Wire { stream, lane: Lane::Founding, decoder, deadline })
     }
 
     fn send(&mut self, kind: Kind, body: &[u8]) -> Result<(), String> {
@@ -321,18 +339,9 @@ impl Wire {
                 }
                 return Ok((frame.label.lane, frame.body.to_vec()));
             }
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err("it took too long".to_owned());
-            }
-            let read = self.stream.set_read_timeout(Some(left));
-            match read.and_then(|()| self.stream.read(self.decoder.room())) {
-                Ok(0) => return Err("it closed the connection".to_owned()),
-                Ok(bytes) => self.decoder.filled(bytes),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.to_string()),
-            }
+            let waits = self.stream.wait_until(self.deadline);
+            let read = waits.and_then(|()| self.stream.read(self.decoder.room()));
+            self.decoder.filled(read.map_err(|broken| broken.to_string())?);
         }
     }
 

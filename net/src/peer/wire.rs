@@ -13,7 +13,7 @@ use raft::{Body, Content, Entry, Index, Membership, Message, NodeId, Snapshot, T
 use rkyv::rancor::Error;
 use rkyv::with::{InlineAsBox, Map};
 use rkyv::{Archive, Serialize};
-use shard::peer::{PeerMessage, Pulse, SnapshotStep};
+use shard::peer::{PeerMessage, Pulse, Run, SnapshotStep, Want};
 
 /// Messages of one frame.
 #[derive(Debug, Archive, Serialize)]
@@ -78,8 +78,6 @@ enum WireStep<'a> {
     Offer {
         number: u64,
         last: WirePlace,
-        membership: WireMembership,
-        frames: u64,
     },
     PullFrames {
         number: u64,
@@ -91,25 +89,44 @@ enum WireStep<'a> {
         #[rkyv(with = InlineAsBox)]
         bytes: &'a [u8],
     },
+    FramesEnd {
+        number: u64,
+        offset: u64,
+        last: WirePlace,
+        membership: WireMembership,
+    },
     PullEvents {
         number: u64,
-        #[rkyv(with = InlineAsBox)]
-        session: &'a str,
-        after: u64,
-        last: u64,
+        wants: Vec<WireWant<'a>>,
     },
     Events {
         number: u64,
-        #[rkyv(with = InlineAsBox)]
-        session: &'a str,
-        first: u64,
-        #[rkyv(with = Map<InlineAsBox>)]
-        events: Vec<&'a [u8]>,
+        runs: Vec<WireRun<'a>>,
     },
     End {
         number: u64,
         installed: bool,
     },
+    Gone {
+        number: u64,
+    },
+}
+
+#[derive(Debug, Archive, Serialize)]
+struct WireWant<'a> {
+    #[rkyv(with = InlineAsBox)]
+    session: &'a str,
+    after: u64,
+    last: u64,
+}
+
+#[derive(Debug, Archive, Serialize)]
+struct WireRun<'a> {
+    #[rkyv(with = InlineAsBox)]
+    session: &'a str,
+    first: u64,
+    #[rkyv(with = Map<InlineAsBox>)]
+    events: Vec<&'a [u8]>,
 }
 
 /// Writes messages to the end of a vector, as one archive.
@@ -228,34 +245,47 @@ impl<'a> From<&'a Body> for WireBody<'a> {
 impl<'a> From<&'a SnapshotStep> for WireStep<'a> {
     fn from(step: &'a SnapshotStep) -> WireStep<'a> {
         match step {
-            SnapshotStep::Offer { number, head, frames } => WireStep::Offer {
-                number: *number,
-                last: head.last.into(),
-                membership: WireMembership::from(&*head.membership),
-                frames: *frames,
-            },
+            SnapshotStep::Offer { number, last } => {
+                WireStep::Offer { number: *number, last: (*last).into() }
+            }
             SnapshotStep::PullFrames { number, offset } => {
                 WireStep::PullFrames { number: *number, offset: *offset }
             }
             SnapshotStep::Frames { number, offset, bytes } => {
                 WireStep::Frames { number: *number, offset: *offset, bytes }
             }
-            SnapshotStep::PullEvents { number, session, after, last } => WireStep::PullEvents {
+            SnapshotStep::FramesEnd { number, offset, head } => WireStep::FramesEnd {
                 number: *number,
-                session: session.as_str(),
-                after: after.0,
-                last: last.0,
+                offset: *offset,
+                last: head.last.into(),
+                membership: WireMembership::from(&*head.membership),
             },
-            SnapshotStep::Events { number, session, first, events } => WireStep::Events {
+            SnapshotStep::PullEvents { number, wants } => WireStep::PullEvents {
                 number: *number,
-                session: session.as_str(),
-                first: first.0,
-                events: events.iter().map(|event| &event[..]).collect(),
+                wants: wants.iter().map(WireWant::from).collect(),
             },
+            SnapshotStep::Events { number, runs } => {
+                WireStep::Events { number: *number, runs: runs.iter().map(WireRun::from).collect() }
+            }
             SnapshotStep::End { number, installed } => {
                 WireStep::End { number: *number, installed: *installed }
             }
+            SnapshotStep::Gone { number } => WireStep::Gone { number: *number },
         }
+    }
+}
+
+impl<'a> From<&'a Want> for WireWant<'a> {
+    fn from(want: &'a Want) -> WireWant<'a> {
+        let Want { session, after, last } = want;
+        WireWant { session: session.as_str(), after: after.0, last: last.0 }
+    }
+}
+
+impl<'a> From<&'a Run> for WireRun<'a> {
+    fn from(run: &'a Run) -> WireRun<'a> {
+        let events = run.events.iter().map(|event| &event[..]).collect();
+        WireRun { session: run.session.as_str(), first: run.first.0, events }
     }
 }
 
@@ -360,11 +390,9 @@ fn raft_body(wire: &ArchivedWireBody<'_>) -> Body {
 fn snapshot_step(wire: &ArchivedWireStep<'_>) -> Option<SnapshotStep> {
     use ArchivedWireStep as W;
     Some(match wire {
-        W::Offer { number, last, membership: members, frames } => SnapshotStep::Offer {
-            number: number.to_native(),
-            head: Snapshot { last: place(last), membership: membership(members) },
-            frames: frames.to_native(),
-        },
+        W::Offer { number, last } => {
+            SnapshotStep::Offer { number: number.to_native(), last: place(last) }
+        }
         W::PullFrames { number, offset } => {
             SnapshotStep::PullFrames { number: number.to_native(), offset: offset.to_native() }
         }
@@ -373,20 +401,38 @@ fn snapshot_step(wire: &ArchivedWireStep<'_>) -> Option<SnapshotStep> {
             offset: offset.to_native(),
             bytes: Bytes::copy_from_slice(bytes),
         },
-        W::PullEvents { number, session, after, last } => SnapshotStep::PullEvents {
+        W::FramesEnd { number, offset, last, membership: members } => SnapshotStep::FramesEnd {
             number: number.to_native(),
-            session: SessionId::new(&**session)?,
-            after: Seq(after.to_native()),
-            last: Seq(last.to_native()),
+            offset: offset.to_native(),
+            head: Snapshot { last: place(last), membership: membership(members) },
         },
-        W::Events { number, session, first, events } => SnapshotStep::Events {
+        W::PullEvents { number, wants } => SnapshotStep::PullEvents {
             number: number.to_native(),
-            session: SessionId::new(&**session)?,
-            first: Seq(first.to_native()),
-            events: events.iter().map(|event| Bytes::copy_from_slice(event)).collect(),
+            wants: wants.iter().map(want).collect::<Option<_>>()?,
+        },
+        W::Events { number, runs } => SnapshotStep::Events {
+            number: number.to_native(),
+            runs: runs.iter().map(run).collect::<Option<_>>()?,
         },
         W::End { number, installed } => {
             SnapshotStep::End { number: number.to_native(), installed: *installed }
         }
+        W::Gone { number } => SnapshotStep::Gone { number: number.to_native() },
+    })
+}
+
+fn want(wire: &ArchivedWireWant<'_>) -> Option<Want> {
+    Some(Want {
+        session: SessionId::new(&*wire.session)?,
+        after: Seq(wire.after.to_native()),
+        last: Seq(wire.last.to_native()),
+    })
+}
+
+fn run(wire: &ArchivedWireRun<'_>) -> Option<Run> {
+    Some(Run {
+        session: SessionId::new(&*wire.session)?,
+        first: Seq(wire.first.to_native()),
+        events: wire.events.iter().map(|event| Bytes::copy_from_slice(event)).collect(),
     })
 }

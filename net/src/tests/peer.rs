@@ -6,10 +6,12 @@ mod client;
 mod client_wire;
 mod founding;
 mod frame;
+mod fuzz;
 mod handshake;
 mod links;
 mod meeting;
 mod standing;
+mod tls;
 mod wire;
 
 use model::cluster::NodeName;
@@ -21,7 +23,7 @@ fn name(text: &str) -> NodeName {
 
 /// A node's configuration, of a cluster whose nodes listen at these ports of this machine and are
 /// called a, b, c and so on; the first `write` hold data.
-fn cluster(own: &str, ports: &[u16], write: usize) -> ClusterConfig {
+pub(super) fn cluster(own: &str, ports: &[u16], write: usize) -> ClusterConfig {
     let localhost = std::net::IpAddr::from([127, 0, 0, 1]);
     let nodes: Vec<NodeEntry> = (b'a'..)
         .zip(ports)
@@ -39,6 +41,7 @@ fn cluster(own: &str, ports: &[u16], write: usize) -> ClusterConfig {
         peer_listen: Some((localhost, own_entry.port).into()),
         discovery: None,
         secret: Some(Secret::new(*b"a secret of nodes")),
+        tls: None,
         nodes,
     }
 }

@@ -3,9 +3,8 @@
 use hyper::Method;
 use model::error::Code;
 use model::ids::SessionId;
-use model::intent::Word;
 
-use crate::http::route::{Ops, Route, route};
+use crate::http::route::{Ops, Route, Say, route};
 use crate::problem::Problem;
 
 fn id(name: &str) -> SessionId {
@@ -36,8 +35,13 @@ fn each_path_has_its_methods() {
         ("GET", "/ops/ready-nodes", Route::Ops(Ops::ReadyNodes)),
         ("GET", "/ops/drained", Route::Ops(Ops::Drained)),
         ("GET", "/ops/groups/7", Route::Ops(Ops::Group("7".into()))),
-        ("POST", "/ops/drain", Route::Ops(Ops::Say(Word::Drain))),
-        ("POST", "/ops/undrain", Route::Ops(Ops::Say(Word::Undrain))),
+        ("POST", "/ops/drain", Route::Ops(Ops::Say(Say::Drain))),
+        ("POST", "/ops/undrain", Route::Ops(Ops::Say(Say::Undrain))),
+        ("POST", "/ops/transfer", Route::Ops(Ops::Say(Say::Prefer))),
+        ("POST", "/ops/release", Route::Ops(Ops::Say(Say::Release))),
+        ("GET", "/ops/members", Route::Ops(Ops::Members)),
+        ("POST", "/ops/members/add", Route::Ops(Ops::Say(Say::Add))),
+        ("POST", "/ops/members/remove", Route::Ops(Ops::Say(Say::Remove))),
     ];
     for (method, path, expected) in cases {
         let method = method.parse::<Method>().unwrap();
@@ -64,6 +68,11 @@ fn everything_else_is_not_there() {
         ("GET", "/ops"),
         ("GET", "/ops/drain"),
         ("POST", "/ops/status"),
+        ("POST", "/ops"),
+        ("POST", "/ops/members"),
+        ("GET", "/ops/members/add"),
+        ("GET", "/ops/transfer"),
+        ("POST", "/ops/members/drain"),
     ];
     for (method, path) in cases {
         let method = method.parse::<Method>().unwrap();

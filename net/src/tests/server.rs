@@ -74,6 +74,7 @@ impl Server {
             sync: SyncStrategy::Link,
             segment_bytes: SEGMENT_BYTES,
             cluster: Cluster::alone(NodeId(1 << 32)),
+            intent: Default::default(),
         };
         let (tell, told) = sync_channel(1);
         let tell = Mutex::new(Some(tell));
@@ -138,6 +139,7 @@ fn fresh_shard(settings: &Settings) -> Shard {
         placement: settings.placement,
         shard,
         log_id: 7,
+        life: 1,
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 1 << 20,

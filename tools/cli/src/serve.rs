@@ -8,14 +8,16 @@ use clap::Args;
 use model::config::{self, AuthMode, Environment, LogSync, ServeConfig};
 use model::error::Fatal;
 use model::ids::ShardId;
+use model::intent::Intent;
 use model::limits::{LOG_KEPT_BYTES_PER_SHARD, SEGMENT_BYTES};
 use model::metric::Metric;
 use net::{Exposition, Operator, OperatorConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shard::cluster::Cluster;
 use shard::shard::{Options, Shard};
-use uring::{Cores, DataDir, Settings, SyncStrategy, Wanted, open};
+use uring::{Cores, DataDir, Keeper, Settings, SyncStrategy, Wanted, kept_intent, open};
 
-use crate::cluster::{self, Membership};
+use crate::cluster;
 use crate::doctor::FILES_RESERVED;
 use crate::failure::Failure;
 use crate::output;
@@ -113,7 +115,9 @@ fn serve_configured(
     let exposition = if config.telemetry { Exposition::install() } else { Ok(Exposition::off()) };
     let exposition = exposition.map_err(Failure::failed)?;
     tell_constants(&config, cores);
-    let shards = open_shards(&data_dir, cores, &config, &membership)?;
+    let intent = wanted_last(&data_dir);
+    let cluster = membership.for_shards(&config, &intent);
+    let shards = open_shards(&data_dir, cores, &config, &cluster)?;
     let settings = Settings {
         data_dir: data_dir.path().to_owned(),
         cores: Some(usize::try_from(cores).expect("a number of 32 bits")),
@@ -123,15 +127,20 @@ fn serve_configured(
             LogSync::Dsync => SyncStrategy::Dsync,
         },
         segment_bytes: SEGMENT_BYTES,
-        cluster: membership.for_shards(&config),
+        cluster,
+        intent,
     };
+    let startup = membership.startup();
+    let links = membership.links(&config);
     let operator = Operator::new(OperatorConfig {
         cluster: config.cluster.clone(),
         groups: config.groups,
         data_dir: config.data_dir.clone(),
         token: ops::leave_token(data_dir.path())?,
+        startup,
+        links: links.clone(),
+        keeper: Some(Keeper::start(data_dir.path()).map_err(Failure::failed)?),
     });
-    let links = membership.links(&config);
     let (doors, opened) = doors::of(&config, cores, (exposition, operator), links);
     let node = Cores::start(&settings, shards, doors)?;
     guard.watch(node.stopper());
@@ -201,23 +210,34 @@ fn connections_max(wanted: u32) -> Result<u32, Failure> {
     Ok(fits)
 }
 
+/// What operators wanted when the node ran last, as far as it was kept: others tell the rest.
+fn wanted_last(data_dir: &DataDir) -> Intent {
+    kept_intent(data_dir.path()).unwrap_or_else(|why| {
+        tracing::warn!("{why}; other nodes tell what operators want");
+        Intent::default()
+    })
+}
+
 /// Reads all shards back, as many at once as there are cores: each holds a segment in memory.
 fn open_shards(
     data_dir: &DataDir,
     cores: u32,
     config: &ServeConfig,
-    membership: &Membership,
+    cluster: &Cluster,
 ) -> Result<Vec<(ShardId, Shard)>, Failure> {
     let manifest = data_dir.manifest();
     let shards = manifest.placement.shards();
+    let life = DataDir::draw_life()
+        .map_err(|error| Failure::new(Fatal::Failed, format!("no random numbers: {error}")))?;
     let options = |shard: ShardId| Options {
         placement: manifest.placement,
         shard,
         log_id: manifest.identity(shard).log_id,
+        life,
         hot_bytes_max: config.event_store_bytes / u64::from(shards),
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: LOG_KEPT_BYTES_PER_SHARD,
-        cluster: membership.for_shards(config),
+        cluster: cluster.clone(),
     };
     let all: Vec<ShardId> = (0..shards).map(ShardId).collect();
     let mut opened = Vec::with_capacity(all.len());

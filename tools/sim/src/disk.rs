@@ -446,6 +446,9 @@ impl Disk {
         self.promised.clear();
         self.removed.clear();
         self.late.clear();
+        // Another disk has not the faults of the one before.
+        self.mishap = None;
+        self.health.lies = false;
     }
 }
 

@@ -36,6 +36,7 @@ impl World {
             segment_bytes,
             hot_bytes_max,
             log_kept_bytes,
+            life: self.nodes[node].life,
             cluster,
             #[cfg(feature = "sabotage")]
             sabotage: options.sabotage,

@@ -10,11 +10,10 @@
 //!  checkers  what clients were told, what tails received, what nodes said and wrote
 //! ```
 //!
-//! In reading order: `options`, `nemesis`, `run`, `world`; then `history` and `checker`.
+//! In reading order: `options`, `nemesis`, `run`, `world`; `histories` is a crate of its own.
 #![forbid(unsafe_code)]
 
 mod atlas;
-mod checker;
 mod client;
 mod clock;
 mod command;
@@ -25,11 +24,8 @@ mod disk;
 mod enumerate;
 mod ground;
 mod health;
-mod history;
 mod invariants;
 mod life;
-#[cfg(test)]
-mod linearize;
 mod links;
 mod nemesis;
 mod network;
@@ -42,15 +38,15 @@ mod runner;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod scenario;
-mod tail_checker;
 mod tailer;
-mod verdict;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
 use std::process::ExitCode;
+
+use histories::{checker, history, tail_checker, verdict};
 
 /// Prints a line for whoever runs the simulator.
 #[expect(clippy::print_stdout, reason = "the output of a command line program")]

@@ -132,6 +132,8 @@ pub(crate) struct Frame {
     pub(crate) hot_bytes_max: u64,
     /// Bytes of applied entries kept for followers that are behind.
     pub(crate) log_kept_bytes: usize,
+    /// How often it has been started before.
+    pub(crate) life: u32,
     /// What it is told of the cluster.
     pub(crate) cluster: Cluster,
     /// The rule it breaks.
@@ -146,6 +148,7 @@ impl Frame {
             placement: Placement::new(self.groups, shards),
             shard: ShardId(shard),
             log_id: log_id(self.cluster.own),
+            life: u64::from(self.life) << 32,
             hot_bytes_max: self.hot_bytes_max,
             segment_bytes: self.segment_bytes,
             log_kept_bytes: self.log_kept_bytes,
@@ -311,7 +314,6 @@ impl Found {
     fn take(&mut self, record: &Record<'_>) {
         let group = self.groups.entry(record.group.0).or_default();
         match record.kind {
-            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 let newer = group.hard.0 < Term(term) || group.hard.1.is_none();
                 if group.hard.0 <= Term(term) && newer {

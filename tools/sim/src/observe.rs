@@ -118,9 +118,7 @@ fn written(kind: &RecordKind<'_>) -> Written {
             let (term, index) = (Term(*term), Index(*index));
             Written::Entry(Seen { term, index, digest: UNKNOWN })
         }
-        RecordKind::EntryAgain { .. }
-        | RecordKind::MembershipAgain { .. }
-        | RecordKind::Doubt { .. } => Written::Again,
+        RecordKind::EntryAgain { .. } | RecordKind::MembershipAgain { .. } => Written::Again,
         RecordKind::HardState { term, vote } => Written::Hard(Term(*term), vote.map(NodeId)),
         RecordKind::Snapshot { term, index, .. } => Written::Restart(Term(*term), Index(*index)),
     }
@@ -135,6 +133,9 @@ pub(crate) fn stepped(step: &shard::peer::SnapshotStep, counters: &mut Counters)
         SnapshotStep::Frames { .. } | SnapshotStep::Events { .. } => {
             counters.reach(Reached::SnapshotPart);
         }
-        SnapshotStep::PullFrames { .. } | SnapshotStep::PullEvents { .. } => {}
+        SnapshotStep::PullFrames { .. }
+        | SnapshotStep::FramesEnd { .. }
+        | SnapshotStep::PullEvents { .. }
+        | SnapshotStep::Gone { .. } => {}
     }
 }

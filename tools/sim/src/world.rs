@@ -337,7 +337,7 @@ impl World {
             Request::SetArchived(c) => &c.session,
             Request::Get(session) => session,
             Request::Events(page) => &page.session,
-            Request::List(_) => unreachable!("nobody asks for lists here"),
+            Request::List(_) | Request::Groups(_) => unreachable!("nobody looks around here"),
         };
         let shard = self.placement(node).shard_of(session.as_str()).0;
         self.next_name += 1;

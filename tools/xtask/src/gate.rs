@@ -128,9 +128,22 @@ fn programs() -> Result<(), String> {
 }
 
 fn cargo(root: &Path, words: &[&str]) -> Result<(), String> {
+    cargo_with(root, words, &[])
+}
+
+/// Calls cargo with these words and variables.
+///
+/// # Errors
+/// What it ended with.
+pub(crate) fn cargo_with(
+    root: &Path,
+    words: &[&str],
+    variables: &[(&str, String)],
+) -> Result<(), String> {
     let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(root).args(words);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     if words.first() == Some(&"doc") {
         command.env("RUSTDOCFLAGS", "-D warnings");
     }

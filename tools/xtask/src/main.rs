@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`gate`] runs the stages, [`tidy`] holds the house rules, [`source`] tells code
 //! from strings and comments, [`manifest`] reads the edges between crates, [`tree`] reads the files,
-//! [`documents`] writes what follows from tables.
+//! [`documents`] writes what follows from tables, [`drill`] runs the drills at length.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
@@ -12,6 +12,7 @@
 )]
 
 mod documents;
+mod drill;
 mod gate;
 mod manifest;
 mod source;
@@ -30,6 +31,8 @@ cargo xtask ci          format, clippy, tidy, tests, documentation; edits nothin
 cargo xtask ci --fast   format, clippy, tidy
 cargo xtask tidy        the house rules alone
 cargo xtask docs        writes the documents that follow from tables
+cargo xtask drill       real processes and real faults, at length; --kills 200 --all 50 --rounds 5
+                        --rest 70 --seed 1 and names of drills may follow
 cargo xtask fix         applies what clippy can mend, formats, and does what docs does";
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         ["ci", "--fast"] => gate::run(&root, gate::FAST),
         ["tidy"] => gate::run(&root, gate::TIDY),
         ["docs"] => gate::run(&root, gate::DOCS),
+        ["drill", rest @ ..] => drill::run(&root, rest),
         ["fix"] => gate::run(&root, gate::FIX),
         _ => Err(format!("unknown command\n{USAGE}")),
     });

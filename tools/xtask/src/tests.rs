@@ -1,3 +1,5 @@
+mod bounds;
+mod drill;
 mod manifest;
 mod source;
 mod tidy;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::parse;
+use super::tls::TlsFiles;
 use super::variables::*;
 use super::{Problem, Reader};
 use crate::cluster::{NameTag, NodeName};
@@ -26,7 +27,7 @@ const SECRET_BYTES_MIN: usize = 16;
 /// Most bytes of a name, and of a host.
 const WORD_BYTES_MAX: usize = 255;
 /// Most nodes of one cluster.
-const NODES_MAX: usize = 64;
+pub const NODES_MAX: usize = 64;
 
 /// The cluster a node belongs to; of one node unless the configuration names others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct ClusterConfig {
     pub discovery: Option<Discovery>,
     /// What all nodes of the cluster know and nobody else; there unless the node is alone.
     pub secret: Option<Secret>,
+    /// What nodes show each other in TLS; `None` to speak without it.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A node and where it listens for others.
@@ -114,6 +117,13 @@ impl fmt::Display for Host {
     }
 }
 
+impl Host {
+    /// Reads what a host prints as; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Host> {
+        host(text)
+    }
+}
+
 impl Discovery {
     /// The node at an address that the query stands for.
     pub fn entry(&self, address: IpAddr) -> NodeEntry {
@@ -134,6 +144,7 @@ impl ClusterConfig {
             peer_listen: None,
             discovery: None,
             secret: None,
+            tls: None,
             own,
         }
     }
@@ -158,9 +169,45 @@ impl ClusterConfig {
             || self.discovery.as_ref().is_some_and(found)
     }
 
+    /// Where a node of this name is: what its entry says, or its name if it may be found.
+    pub fn host_of(&self, name: &NodeName) -> Option<Host> {
+        if let Some(node) = self.nodes.iter().find(|node| node.name == *name) {
+            return Some(node.host.clone());
+        }
+        let basename = &*self.discovery.as_ref()?.basename;
+        let place = name.as_str().strip_prefix(basename)?.strip_prefix('@')?;
+        host(place).filter(|host| matches!(host, Host::Address(_)))
+    }
+
     /// The tags of the nodes that hold data, in the order of their names.
     pub fn write_tags(&self) -> Vec<NameTag> {
         self.write.iter().map(NodeName::tag).collect()
+    }
+
+    /// The node that operators name as `name@host[:port]`, called as this cluster's nodes are; or one
+    /// that is configured, by its name alone.
+    pub fn newcomer(&self, text: &str) -> Option<NodeEntry> {
+        let configured = |name: &str| self.nodes.iter().find(|node| node.name.as_str() == name);
+        if let Some(node) = configured(text) {
+            return Some(node.clone());
+        }
+        let Entry { name, host, port } = parse_entry(text)?;
+        let whole = format!("{name}@{host}");
+        let port =
+            port.unwrap_or_else(|| self.discovery.as_ref().map_or(PEER_PORT_DEFAULT, |d| d.port));
+        let called = match &self.discovery {
+            Some(discovery) => match host {
+                Host::Address(address) if name == discovery.basename => {
+                    discovery.entry(address).name
+                }
+                Host::Address(_) | Host::Name(_) => return None,
+            },
+            None if self.nodes.iter().any(|node| node.name.as_str().contains('@')) => {
+                NodeName::new(whole)?
+            }
+            None => NodeName::new(name)?,
+        };
+        Some(NodeEntry { name: called, host, port })
     }
 }
 
@@ -208,6 +255,7 @@ impl Reader<'_> {
                 .map(|listen| differs(listen, ports))
                 .transpose()?,
             secret: if alone { None } else { Some(self.secret()?) },
+            tls: self.tls()?.filter(|_| !alone),
             own: name,
             nodes,
             write,
@@ -471,14 +519,16 @@ fn differs(listen: SocketAddr, ports: &[u16]) -> Result<SocketAddr, Problem> {
 
 /// Reads `name@host[:port]`.
 fn entry(variable: &Variable, text: &str) -> Result<Entry, Problem> {
-    let parts = text.split_once('@').and_then(|(name, place)| {
-        let (place, port) = split_port(place)?;
-        Some(Entry { name: is_name(name).then(|| name.into())?, host: host(place)?, port })
-    });
-    parts.ok_or_else(|| {
+    parse_entry(text).ok_or_else(|| {
         let form = "not name@host or name@host:port, an IPv6 host in brackets";
         Problem::new(format!("{} holds {text:?}, which is {form}", variable.name))
     })
+}
+
+fn parse_entry(text: &str) -> Option<Entry> {
+    let (name, place) = text.split_once('@')?;
+    let (place, port) = split_port(place)?;
+    Some(Entry { name: is_name(name).then(|| name.into())?, host: host(place)?, port })
 }
 
 /// Reads `name` or `name@host`; a port behind the host says nothing.

@@ -122,6 +122,12 @@ variables! {
         "Used as `STARCITE_WRITE_REPLICATION_FACTOR` where that is not set.";
     SECRET_KEY_BASE "SECRET_KEY_BASE" "" Text, "must be given to more than one node" Used
         "What all nodes of a cluster know and nobody else, at least 16 bytes; with it they prove to each other who they are.";
+    PEER_TLS_CERT "STARCITE_PEER_TLS_CERT" "peer-tls-cert" Text, "none" Used
+        "File in PEM of the certificate that this node shows others, and those between it and an authority's; with the two files below, nodes speak TLS with each other, all of them or none.";
+    PEER_TLS_KEY "STARCITE_PEER_TLS_KEY" "peer-tls-key" Text, "none" Used
+        "File in PEM of that certificate's key.";
+    PEER_TLS_CA "STARCITE_PEER_TLS_CA" "peer-tls-ca" Text, "none" Used
+        "File in PEM of the authorities that sign the nodes' certificates, and nobody else's.";
     DNS_CLUSTER_QUERY "DNS_CLUSTER_QUERY" "" Text, "none" Used
         "A name that stands for the addresses of all nodes, instead of `CLUSTER_NODES`; nodes are then called by base name, `@` and address, also in `STARCITE_WRITE_NODE_IDS`, which must be set.";
     DNS_CLUSTER_NODE_BASENAME "DNS_CLUSTER_NODE_BASENAME" "" Text, "`starcite`" Used

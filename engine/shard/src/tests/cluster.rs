@@ -25,39 +25,40 @@ impl Peers for Outbox {
 }
 
 #[derive(Debug)]
-struct Machine {
-    shard: Option<Shard>,
-    disk: FakeDisk,
-    clients: FakeClients,
+pub(super) struct Machine {
+    pub(super) shard: Option<Shard>,
+    pub(super) disk: FakeDisk,
+    pub(super) clients: FakeClients,
     options: Options,
 }
 
 #[derive(Debug)]
-struct Net {
-    nodes: BTreeMap<NodeId, Machine>,
+pub(super) struct Net {
+    pub(super) nodes: BTreeMap<NodeId, Machine>,
     wire: VecDeque<(NodeId, NodeId, PeerMessage)>,
     /// Nodes nobody hears and who hear nobody.
-    cut: BTreeSet<NodeId>,
+    pub(super) cut: BTreeSet<NodeId>,
     /// Messages between nodes that arrive when the test wants.
-    holds: fn(&PeerMessage) -> bool,
-    held: Vec<(NodeId, NodeId, PeerMessage)>,
+    pub(super) holds: fn(&PeerMessage) -> bool,
+    pub(super) held: Vec<(NodeId, NodeId, PeerMessage)>,
     now: Now,
     next: u64,
 }
 
-fn node(name: u32, life: u32) -> NodeId {
+pub(super) fn node(name: u32, life: u32) -> NodeId {
     NodeId(MemberId::new(NameTag(name), life).0)
 }
 
-fn founders() -> Vec<NodeId> {
+pub(super) fn founders() -> Vec<NodeId> {
     (1..=3).map(|name| node(name, 1)).collect()
 }
 
-fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
+pub(super) fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
     Options {
         placement: Placement::new(groups, 1),
         shard: ShardId(0),
         log_id: own.0,
+        life: 1,
         hot_bytes_max,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 32 * 1024,
@@ -73,7 +74,7 @@ fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
 }
 
 impl Net {
-    fn new(groups: u32, hot_bytes_max: u64) -> Net {
+    pub(super) fn new(groups: u32, hot_bytes_max: u64) -> Net {
         let now = Now { monotonic: 1_000_000, wall: Micros(1_700_000_000_000_000) };
         let nodes = BTreeMap::new();
         let (wire, held) = (VecDeque::new(), Vec::new());
@@ -85,7 +86,7 @@ impl Net {
         net
     }
 
-    fn add(&mut self, options: Options, disk: FakeDisk) {
+    pub(super) fn add(&mut self, options: Options, disk: FakeDisk) {
         let own = options.cluster.own;
         let shard = open(options.clone(), &disk).expect("an explicable disk");
         let machine =
@@ -98,11 +99,11 @@ impl Net {
         }
     }
 
-    fn alive(&self) -> impl Iterator<Item = NodeId> {
+    pub(super) fn alive(&self) -> impl Iterator<Item = NodeId> {
         self.nodes.iter().filter(|(_, machine)| machine.shard.is_some()).map(|(node, _)| *node)
     }
 
-    fn kill(&mut self, node: NodeId) {
+    pub(super) fn kill(&mut self, node: NodeId) {
         let machine = self.nodes.get_mut(&node).unwrap();
         machine.shard = None;
         machine.disk.crash();
@@ -112,12 +113,13 @@ impl Net {
         }
     }
 
-    fn restart(&mut self, node: NodeId) {
-        let Machine { disk, options, .. } = self.nodes.remove(&node).unwrap();
+    pub(super) fn restart(&mut self, node: NodeId) {
+        let Machine { disk, mut options, .. } = self.nodes.remove(&node).unwrap();
+        options.life += 1 << 32;
         self.add(options, disk);
     }
 
-    fn give(&mut self, node: NodeId, input: Input) {
+    pub(super) fn give(&mut self, node: NodeId, input: Input) {
         let now = self.now;
         if let Some(shard) = &mut self.nodes.get_mut(&node).unwrap().shard {
             shard.step(input, now);
@@ -125,7 +127,7 @@ impl Net {
     }
 
     /// Turns and deliveries until nothing moves.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 200_000, "a cluster comes to rest");
             let mut quiet = true;
@@ -161,7 +163,7 @@ impl Net {
         }
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub(super) fn pass(&mut self, millis: u64) {
         for _ in 0..millis / 10 {
             self.now.monotonic += 10_000;
             self.now.wall.0 += 10_000;
@@ -172,7 +174,7 @@ impl Net {
         }
     }
 
-    fn ask(&mut self, at: NodeId, request: Request) -> Option<Reply> {
+    pub(super) fn ask(&mut self, at: NodeId, request: Request) -> Option<Reply> {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.give(at, Input::Request { ticket, request });
@@ -181,12 +183,20 @@ impl Net {
     }
 
     /// Asks any node, and goes where it says.
-    fn call(&mut self, request: &Request) -> Reply {
+    pub(super) fn call(&mut self, request: &Request) -> Reply {
         let mut at = self.alive().find(|node| !self.cut.contains(node)).unwrap();
         for _ in 0..400 {
             match self.ask(at, request.clone()) {
                 Some(Reply::NotLeader { leader: Some(leader) }) if NodeId(leader.0) != at => {
                     at = NodeId(leader.0);
+                }
+                Some(Reply::NotLeader { leader: None }) => {
+                    // It may hold nothing: another is asked.
+                    self.pass(10);
+                    let next = self.alive().find(|node| at < *node && !self.cut.contains(node));
+                    at = next
+                        .or_else(|| self.alive().find(|node| !self.cut.contains(node)))
+                        .unwrap();
                 }
                 Some(Reply::NotLeader { .. }) | None => self.pass(10),
                 Some(reply) => return reply,
@@ -199,14 +209,14 @@ impl Net {
         panic!("nobody answers {request:?}")
     }
 
-    fn append(&mut self, name: &str, text: &str) -> Appended {
+    pub(super) fn append(&mut self, name: &str, text: &str) -> Appended {
         match self.call(&Request::Append(append(name, None, text))) {
             Reply::Appended(appended) => appended,
             other => panic!("{other:?}"),
         }
     }
 
-    fn leaders(&self) -> BTreeMap<u32, NodeId> {
+    pub(super) fn leaders(&self) -> BTreeMap<u32, NodeId> {
         let mut leaders = BTreeMap::new();
         for own in self.alive().filter(|node| !self.cut.contains(node)) {
             for (group, status) in self.nodes[&own].shard.as_ref().unwrap().statuses() {
@@ -219,7 +229,7 @@ impl Net {
     }
 
     /// What a tail from the start delivers at a node.
-    fn events(&mut self, at: NodeId, name: &str) -> Vec<String> {
+    pub(super) fn events(&mut self, at: NodeId, name: &str) -> Vec<String> {
         let tail = TailId(self.next);
         self.next += 1;
         self.give(
@@ -249,7 +259,7 @@ impl Net {
         texts
     }
 
-    fn gauges(&self, at: NodeId) -> crate::effect::Gauges {
+    pub(super) fn gauges(&self, at: NodeId) -> crate::effect::Gauges {
         self.nodes[&at].shard.as_ref().unwrap().gauges()
     }
 }
@@ -437,4 +447,47 @@ fn a_leader_that_rests_without_a_newcomer_comes_back_to_it() {
     let shard = net.nodes[&new].shard.as_ref().unwrap();
     assert!(shard.memberships().all(|members| members.voters.contains(&new)));
     assert_eq!(net.gauges(new).groups_not_ready, 0);
+}
+
+#[test]
+fn who_comes_back_asks_what_its_log_may_lack() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    let back = *founders().iter().find(|own| **own != net.leaders()[&0]).unwrap();
+    net.kill(back);
+    net.holds = |message| match message {
+        PeerMessage::Raft { message, .. } => matches!(message.body, Body::Doubt { .. }),
+        _ => false,
+    };
+    net.restart(back);
+    net.pass(100);
+    assert!(2 <= net.held.len() && net.held.iter().all(|(from, ..)| *from == back));
+}
+
+#[test]
+fn an_answer_to_an_earlier_life_answers_no_read() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    net.call(&create("s"));
+    net.append("s", "before");
+    let follower = *founders().iter().find(|own| **own != net.leaders()[&0]).unwrap();
+    net.holds = |message| match message {
+        PeerMessage::Raft { message, .. } => matches!(message.body, Body::ReadReply { .. }),
+        _ => false,
+    };
+    assert_eq!(net.ask(follower, Request::Get(id("s"))), None);
+    let late = std::mem::take(&mut net.held);
+    assert!(!late.is_empty());
+    net.kill(follower);
+    net.append("s", "after");
+    net.restart(follower);
+    net.pass(50);
+    assert_eq!(net.ask(follower, Request::Get(id("s"))), None);
+    let asked = Ticket(net.next - 1);
+    for (from, to, message) in late {
+        net.give(to, Input::Peer { from, message });
+    }
+    net.settle();
+    assert!(!net.nodes[&follower].clients.replies.contains_key(&asked), "it is not its answer");
 }

@@ -42,7 +42,8 @@ fn without_a_leader_everybody_is_asked_and_then_time_is_given() {
     assert_eq!(route.first(), Step::Here);
     assert_eq!(route.next(Outcome::Elsewhere(None), 1), Step::There(NameTag(2)));
     assert_eq!(route.next(Outcome::Unreached, 2), Step::There(NameTag(3)));
-    assert!(matches!(route.next(Outcome::Elsewhere(None), 3), Step::Wait(_)));
+    assert_eq!(route.next(Outcome::Elsewhere(None), 3), Step::Anyone(0));
+    assert!(matches!(route.next(Outcome::Unreached, 4), Step::Wait(_)));
     assert_eq!(route.next(Outcome::Waited, 20_000), Step::Here);
     let late = route.next(Outcome::Elsewhere(None), PATIENCE_MICROS);
     assert_eq!(late, Step::End(Code::RaftUnavailable));
@@ -64,4 +65,18 @@ fn a_node_that_leads_but_cannot_serve_yet_is_given_time() {
     assert_eq!(route.first(), Step::Here);
     assert!(matches!(route.next(leads(1), 1), Step::Wait(_)));
     assert_eq!(route.next(Outcome::Waited, 20_000), Step::Here);
+}
+
+#[test]
+fn a_group_on_the_move_is_found_where_it_still_is() {
+    // This node should hold it, and does not yet; those that do should not.
+    let mut route = Route::new(NameTag(1), vec![NameTag(1)], None, (false, 0));
+    assert_eq!(route.first(), Step::Here);
+    for round in 0..4 {
+        assert_eq!(route.next(Outcome::Elsewhere(None), 1), Step::Anyone(round));
+        assert!(matches!(route.next(Outcome::Elsewhere(None), 2), Step::Wait(_)), "one at a time");
+        assert_eq!(route.next(Outcome::Waited, 3), Step::Here);
+    }
+    assert_eq!(route.next(Outcome::Elsewhere(None), 4), Step::Anyone(4));
+    assert_eq!(route.next(leads(7), 5), Step::There(NameTag(7)));
 }

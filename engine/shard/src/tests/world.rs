@@ -157,6 +157,7 @@ pub(super) fn options(groups: u32, hot_bytes_max: u64) -> Options {
         placement: Placement::new(groups, 1),
         shard: ShardId(0),
         log_id: 7,
+        life: 1,
         hot_bytes_max,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 1 << 20,

@@ -23,7 +23,7 @@
 //!
 //! Kinds: 1 an entry with a command, or without a payload the one a leader begins with; 2 a hard state;
 //! 3 an entry with a membership; 4 a snapshot taken over from another node; 5 and 6 an entry of kind 1 or 3
-//! written once more; 7 the shard's doubt, term 1 if it begins and 0 if it ends. The payloads of 3, 4 and 6 are drawn in `membership`.
+//! written once more. The payloads of 3, 4 and 6 are drawn in `membership`.
 //!
 //! The chain value of a batch is its two checksums side by side: the header's covers every field
 //! and the body's checksum, so the value stands for every bit of the batch. No length is believed
@@ -55,7 +55,6 @@ const KIND_MEMBERSHIP: u16 = 3;
 const KIND_SNAPSHOT: u16 = 4;
 const KIND_ENTRY_AGAIN: u16 = 5;
 const KIND_MEMBERSHIP_AGAIN: u16 = 6;
-const KIND_DOUBT: u16 = 7;
 
 const _: () = assert!(HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
 const _: () = assert!(RECORD_HEAD_BYTES.is_multiple_of(RECORD_ALIGN));
@@ -187,19 +186,12 @@ pub enum RecordKind<'a> {
         /// The members.
         payload: &'a [u8],
     },
-    /// The end of the log was torn at some start, and not all of the shard's groups have asked others
-    /// about it yet: a start before they have must not forget to.
-    Doubt {
-        /// Whether it begins.
-        begins: bool,
-    },
 }
 
 impl RecordKind<'_> {
     fn payload_bytes(&self) -> usize {
         match self {
             RecordKind::HardState { .. } => size_of::<u64>(),
-            RecordKind::Doubt { .. } => 0,
             RecordKind::Entry { payload, .. }
             | RecordKind::Membership { payload, .. }
             | RecordKind::Snapshot { payload, .. }
@@ -451,7 +443,6 @@ impl<'a> Records<'a> {
             KIND_SNAPSHOT => RecordKind::Snapshot { term, index, payload },
             KIND_ENTRY_AGAIN => RecordKind::EntryAgain { term, index, payload },
             KIND_MEMBERSHIP_AGAIN => RecordKind::MembershipAgain { term, index, payload },
-            KIND_DOUBT if term <= 1 => RecordKind::Doubt { begins: term == 1 },
             _ => return None,
         };
         self.at += end.checked_next_multiple_of(RECORD_ALIGN)?;
@@ -522,9 +513,6 @@ impl Builder {
             }
             RecordKind::Snapshot { term, index, payload } => {
                 self.put((KIND_SNAPSHOT, group), term, index, payload);
-            }
-            RecordKind::Doubt { begins } => {
-                self.put((KIND_DOUBT, group), u64::from(begins), 0, &[]);
             }
             RecordKind::EntryAgain { term, index, payload } => {
                 self.put((KIND_ENTRY_AGAIN, group), term, index, payload);

@@ -327,7 +327,6 @@ impl Recovery {
                 | RecordKind::Snapshot { index, .. }
                 | RecordKind::EntryAgain { index, .. }
                 | RecordKind::MembershipAgain { index, .. } => segment.note(record.group, index),
-                RecordKind::Doubt { .. } => {}
                 RecordKind::HardState { term, vote } => {
                     self.hard_states.insert(record.group, HardState { term, vote });
                 }

@@ -11,6 +11,7 @@ use model::api::{Appended, List, Reply, Request, TailMessage, TailOpen, Visibili
 use model::command::{Append, Create, Dedupe, Principal};
 use model::error::{Code, Fatal};
 use model::ids::{Placement, Seq, SessionId, ShardId};
+use model::intent::Intent;
 use shard::NodeId;
 use shard::cluster::Cluster;
 use shard::effect::SegmentNumber;
@@ -72,6 +73,7 @@ fn settings(data_dir: &Path, shards: u32, cores: Option<usize>) -> Settings {
         sync: SyncStrategy::Link,
         segment_bytes: SEGMENT_BYTES,
         cluster: Cluster::alone(NodeId(1 << 32)),
+        intent: Intent::default(),
     }
 }
 
@@ -89,6 +91,7 @@ fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
                 placement,
                 shard,
                 log_id: 7,
+                life: 1,
                 hot_bytes_max,
                 segment_bytes: SEGMENT_BYTES,
                 log_kept_bytes: 1 << 20,

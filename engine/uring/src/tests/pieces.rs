@@ -319,7 +319,7 @@ fn level(groups_not_ready: u64) -> ShardStanding {
 }
 
 fn standing(shards: u32) -> Standing {
-    Standing::new(Placement::new(16, shards), &Cluster::alone(NodeId(1 << 32)))
+    Standing::new(Placement::new(16, shards), &Cluster::alone(NodeId(1 << 32)), Default::default())
 }
 
 #[test]

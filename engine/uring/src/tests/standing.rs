@@ -8,6 +8,7 @@ use shard::cluster::{Cluster, Timing};
 use shard::effect::Gauges;
 use shard::neighbours::NeighbourStatus;
 
+use crate::kept::{keep_intent, kept_intent};
 use crate::standing::{Grounds, Readiness, ShardStanding, Sight, Standing};
 
 fn node(name: &str) -> NodeId {
@@ -20,7 +21,7 @@ fn standing(own: &str) -> Standing {
     let write = ["a", "b", "c"].map(name_tag).to_vec();
     let (own, timing) = (node(own), Timing::default());
     let cluster = Cluster { own, founders, founding_factor: 3, write, factor: 3, timing };
-    Standing::new(Placement::new(4, 1), &cluster)
+    Standing::new(Placement::new(4, 1), &cluster, Intent::default())
 }
 
 fn shard(groups_not_ready: u64, groups_hosted: u64, groups_to_give: u64) -> ShardStanding {
@@ -31,6 +32,10 @@ fn shard(groups_not_ready: u64, groups_hosted: u64, groups_to_give: u64) -> Shar
 
 fn neighbour(name: &str, lives: bool, ready: bool, intent: u64) -> NeighbourStatus {
     NeighbourStatus { node: node(name), lives, ready, intent, relieved: false }
+}
+
+fn set(standing: &Standing, intent: &Intent, complete: bool) {
+    standing.set_intent(intent, ["a", "b", "c"].map(name_tag).to_vec(), complete);
 }
 
 /// What is known after these words, each a drain or its end.
@@ -75,14 +80,14 @@ fn a_node_that_holds_data_becomes_ready_step_by_step() {
     assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 1 }, "no copy yet");
     standing.report(ShardId(0), shard(0, 4, 0));
     assert_eq!(standing.readiness(), Readiness::Unaware);
-    standing.set_intent(&said(&[("drain", "b")]), false);
+    set(&standing, &said(&[("drain", "b")]), false);
     assert_eq!(standing.readiness(), Readiness::Unaware, "more may have been said");
-    standing.set_intent(&said(&[("drain", "b"), ("drain", "c")]), true);
+    set(&standing, &said(&[("drain", "b"), ("drain", "c")]), true);
     assert_eq!(standing.readiness(), Readiness::Ready);
-    standing.set_intent(&said(&[("drain", "b"), ("drain", "c"), ("drain", "a")]), false);
+    set(&standing, &said(&[("drain", "b"), ("drain", "c"), ("drain", "a")]), false);
     assert_eq!(standing.readiness(), Readiness::Draining);
     let undrained = said(&[("drain", "b"), ("drain", "c"), ("drain", "a"), ("undrain", "a")]);
-    standing.set_intent(&undrained, false);
+    set(&standing, &undrained, false);
     assert_eq!(standing.readiness(), Readiness::Ready, "it stays known");
     standing.note_write_timeout();
     assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 1 });
@@ -97,7 +102,7 @@ fn a_node_that_holds_data_becomes_ready_step_by_step() {
 #[test]
 fn a_router_needs_a_node_that_is_ready() {
     let standing = standing("r");
-    standing.set_intent(&Intent::default(), true);
+    set(&standing, &Intent::default(), true);
     standing.report(ShardId(0), shard(0, 0, 0));
     assert!(standing.is_router());
     let cases = [
@@ -114,7 +119,7 @@ fn a_router_needs_a_node_that_is_ready() {
         standing.report_neighbours(vec![status]);
         assert_eq!(standing.readiness(), expected, "{status:?}");
     }
-    standing.set_intent(&said(&[("drain", "a")]), true);
+    set(&standing, &said(&[("drain", "a")]), true);
     assert_eq!(standing.readiness(), Readiness::Unconnected);
 }
 
@@ -127,7 +132,7 @@ fn a_node_is_drained_when_all_who_live_know() {
     };
     standing.report_neighbours(others(9, 9, true));
     assert!(!standing.is_drained(), "nobody wants it");
-    standing.set_intent(&said(&[("drain", "b"), ("drain", "a"), ("drain", "c")]), true);
+    set(&standing, &said(&[("drain", "b"), ("drain", "a"), ("drain", "c")]), true);
     for (b, c, c_lives, drained) in [
         (3, 3, true, true),
         (2, 2, true, true),
@@ -145,9 +150,15 @@ fn a_node_is_drained_when_all_who_live_know() {
     standing.report(ShardId(0), shard(0, 4, 0));
     assert!(standing.is_drained());
     // Not being ready for another reason is not being drained.
-    standing.set_intent(&said(&[("drain", "a"), ("undrain", "a")]), true);
+    set(&standing, &said(&[("drain", "a"), ("undrain", "a")]), true);
     standing.leave();
     assert!(!standing.is_drained());
+}
+
+/// How much shards are told to know, and whom to relieve.
+fn told(standing: &Standing) -> (u64, Vec<model::cluster::NameTag>) {
+    let wishes = standing.wishes();
+    (wishes.seq, wishes.relieved)
 }
 
 #[test]
@@ -158,16 +169,19 @@ fn shards_are_told_whom_to_relieve_whenever_that_changes() {
         let now = standing.revision();
         std::mem::replace(&mut seen, now) != now
     };
-    standing.set_intent(&said(&[]), true);
+    set(&standing, &said(&[]), false);
     assert!(!changed());
-    standing.set_intent(&said(&[("drain", "b")]), true);
+    assert!(!standing.wishes().complete, "groups stay where they are");
+    set(&standing, &said(&[]), true);
+    assert!(changed() && standing.wishes().complete);
+    set(&standing, &said(&[("drain", "b")]), true);
     assert!(changed());
-    assert_eq!(standing.wishes(), (1, vec![name_tag("b")]));
-    standing.set_intent(&said(&[("drain", "b")]), true);
+    assert_eq!(told(&standing), (1, vec![name_tag("b")]));
+    set(&standing, &said(&[("drain", "b")]), true);
     assert!(!changed());
     standing.leave();
     assert!(changed());
-    assert_eq!(standing.wishes(), (1, vec![name_tag("b"), name_tag("a")]));
+    assert_eq!(told(&standing), (1, vec![name_tag("b"), name_tag("a")]));
     let names: Vec<NodeName> = standing.intent().draining().keys().cloned().collect();
     assert_eq!(names, [NodeName::new("b").unwrap()], "leaving is nobody's word");
 }
@@ -185,4 +199,71 @@ fn a_silent_node_is_suspect() {
     assert_eq!(standing.sight(name_tag("b")), Sight::Alive { ready: false, intent: Seq(5) });
     standing.report_neighbours(vec![before]);
     assert_eq!(standing.sight(name_tag("b")), Sight::Suspect);
+}
+
+#[test]
+fn what_operators_add_and_remove_changes_who_should_hold_data() {
+    let standing = standing("d");
+    assert!(standing.is_router());
+    let added = r#"{"type":"add","payload":{"node":"d","host":"h","port":1}}"#;
+    let preferred = r#"{"type":"prefer","payload":{"group":2,"node":"d"}}"#;
+    let mut intent = Intent::default();
+    for (seq, event) in (1..).zip([added, preferred]) {
+        intent.take(Seq(seq), event.as_bytes());
+    }
+    let four = ["a", "b", "c", "d"].map(name_tag).to_vec();
+    standing.set_intent(&intent, four.clone(), true);
+    assert!(!standing.is_router());
+    let wishes = standing.wishes();
+    assert_eq!((wishes.write, wishes.preferred), (four, vec![(GroupId(2), name_tag("d"))]));
+    standing.report(ShardId(0), shard(0, 0, 0));
+    assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 1 }, "no copy yet");
+    intent.take(Seq(3), br#"{"type":"remove","payload":{"node":"d"}}"#);
+    let three = ["a", "b", "c"].map(name_tag).to_vec();
+    standing.set_intent(&intent, three, true);
+    assert!(standing.is_router());
+    assert_eq!(standing.readiness(), Readiness::Unconnected, "it forwards, or would");
+}
+
+#[test]
+fn a_node_is_behind_what_others_know() {
+    let standing = standing("a");
+    assert!(!standing.is_behind());
+    let cases = [
+        (neighbour("b", true, true, 1), true),
+        (neighbour("b", false, true, 1), false),
+        (neighbour("b", true, false, 0), false),
+    ];
+    for (neighbour, expected) in cases {
+        standing.report_neighbours(vec![neighbour]);
+        assert_eq!(standing.is_behind(), expected, "{neighbour:?}");
+    }
+    standing.note_said(Seq(2));
+    assert!(standing.is_behind());
+    set(&standing, &said(&[("drain", "b"), ("drain", "c")]), false);
+    assert!(!standing.is_behind() && !standing.is_up_to_date(), "there may be more");
+    set(&standing, &said(&[("drain", "b"), ("drain", "c")]), true);
+    assert!(standing.is_up_to_date());
+    standing.note_said(Seq(3));
+    assert!(!standing.is_up_to_date());
+}
+
+#[test]
+fn what_was_wanted_is_kept() {
+    let dir = super::TempDir::new();
+    assert_eq!(kept_intent(dir.path()), Ok(Intent::default()));
+    for intent in [said(&[("drain", "b")]), said(&[("drain", "b"), ("remove", "c")])] {
+        keep_intent(dir.path(), &intent).unwrap();
+        assert_eq!(kept_intent(dir.path()), Ok(intent));
+    }
+    let path = dir.path().join("intent");
+    let good = std::fs::read(&path).unwrap();
+    for place in 0..good.len() {
+        let mut bad = good.clone();
+        bad[place] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        assert!(kept_intent(dir.path()).is_err(), "byte {place}");
+        std::fs::write(&path, &good[..place]).unwrap();
+        assert!(kept_intent(dir.path()).is_err(), "the first {place} bytes");
+    }
 }

@@ -5,14 +5,13 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Request, StatusCode};
 use model::error::Code;
-use model::intent::Word;
 use serde_json::{Value, json};
-use uring::{Readiness, Standing};
+use uring::{Readiness, ShardStanding};
 
 use crate::http::api::{Visit, input};
 use crate::http::reply::{self, Reply};
-use crate::http::route::{Ops, Route};
-use crate::operator::{self, Operator, mode};
+use crate::http::route::{Ops, Route, Say};
+use crate::operator::{self, Operator, Startup, mode};
 use crate::problem::Problem;
 
 /// Holds the operator's token.
@@ -30,7 +29,10 @@ pub(super) async fn serve(
             let (readiness, standing) = (stopper.readiness(), stopper.standing());
             let detail = match readiness {
                 Readiness::Starting { groups_not_ready } if !standing.is_alone() => {
-                    Some(detail(standing, groups_not_ready))
+                    let startup = visit.shared.operator.as_ref().map(Operator::startup);
+                    let shards: Vec<_> = standing.shards().collect();
+                    let timed_out = standing.write_timed_out();
+                    Some(detail(&shards, timed_out, groups_not_ready, startup))
                 }
                 _ => None,
             };
@@ -58,7 +60,10 @@ async fn asked(visit: &Visit, ops: &Ops, request: &Request<Incoming>) -> Result<
         Ops::Status => operator.status(standing, own),
         Ops::ReadyNodes => json!({"ready_nodes": operator.ready_nodes(standing, own)}),
         Ops::Drained => json!({"drained": standing.is_drained()}),
-        Ops::Group(number) => operator.replicas(standing, operator.group(number)?),
+        Ops::Group(number) => {
+            operator.holders(&visit.shared.gateway, operator.group(number)?).await
+        }
+        Ops::Members => operator::members(operator, &visit.shared.gateway).await,
         Ops::Say(word) => say(visit, operator, *word, request).await?,
     };
     Ok(reply::json(StatusCode::OK, Bytes::from(answer.to_string())))
@@ -67,14 +72,25 @@ async fn asked(visit: &Visit, ops: &Ops, request: &Request<Incoming>) -> Result<
 async fn say(
     visit: &Visit,
     operator: &Operator,
-    word: Word,
+    word: Say,
     request: &Request<Incoming>,
 ) -> Result<Value, Problem> {
-    let params = input::query(request)?;
-    let node = operator.write_node(params.get("node").and_then(Value::as_str))?;
-    let said = operator::say(&visit.shared.gateway, word, node).await;
-    let seq = said.map_err(Box::new)?;
-    Ok(json!({"node": node.as_str(), "said": word.name(), "seq": seq.0}))
+    let (params, gateway) = (input::query(request)?, &visit.shared.gateway);
+    let param = |name: &str| params.get(name).and_then(Value::as_str);
+    let node = param("node");
+    let group = || operator.group(param("group").unwrap_or_default());
+    let said = match word {
+        Say::Drain => operator::drain(operator, gateway, node).await,
+        Say::Undrain => operator::undrain(operator, gateway, node).await,
+        Say::Prefer => {
+            let about = (group()?, node.unwrap_or_default());
+            operator::prefer(operator, gateway, about).await
+        }
+        Say::Release => operator::release(gateway, group()?).await,
+        Say::Add => operator::add(operator, gateway, node.unwrap_or_default()).await,
+        Say::Remove => operator::remove(operator, gateway, node.unwrap_or_default()).await,
+    };
+    Ok(said.map_err(Box::new)?)
 }
 
 /// Whether the node takes requests, and why not.
@@ -102,8 +118,12 @@ pub(crate) fn ready(readiness: Readiness, is_router: bool, detail: Option<&Value
 }
 
 /// What stands in the way, in the contract's words.
-fn detail(standing: &Standing, failing_groups: u64) -> Value {
-    let shards: Vec<_> = standing.shards().collect();
+pub(crate) fn detail(
+    shards: &[Option<ShardStanding>],
+    write_timed_out: bool,
+    failing_groups: u64,
+    startup: Option<Startup>,
+) -> Value {
     let said = shards.iter().flatten();
     let checked: u64 = said.clone().map(|shard| shard.gauges.groups_hosted).sum();
     let failing = said.filter_map(|shard| shard.failing).min();
@@ -111,11 +131,11 @@ fn detail(standing: &Standing, failing_groups: u64) -> Value {
         _ if shards.iter().any(Option::is_none) => "startup_sync",
         Some((_, false)) => "leader_unknown",
         Some((_, true)) => "raft_state",
-        None if standing.write_timed_out() => "write_timeout",
+        None if write_timed_out => "write_timeout",
         None => "membership",
     };
     json!({
-        "startup_mode": "cluster",
+        "startup_mode": startup.map(Startup::name),
         "checked_groups": checked,
         "failing_groups": failing_groups,
         "failing_group_id": failing.map(|(group, _)| group.0),

@@ -60,3 +60,23 @@ fn a_query_finds_nodes() {
     assert_eq!(book.addresses(&configured), Some(vec![([10, 0, 0, 2], 7).into()]));
     assert!(book.names().contains(&configured), "what is configured stays");
 }
+
+#[test]
+fn operators_add_nodes_and_move_them() {
+    let book = Book::start(&cluster("a", &[1, 2, 3], 3));
+    let node = |named: &str, host: Host, port| NodeEntry { name: name(named), host, port };
+    let at = |number: u8| Host::Address([10, 0, 0, number].into());
+    assert!(!book.knows(&name("d")));
+    let added = [node("d", at(4), 4), node("a", at(9), 9), node("b", at(9), 9)];
+    book.learn(added.iter());
+    assert!(book.knows(&name("d")));
+    assert_eq!(book.addresses(&name("d")), Some(vec![([10, 0, 0, 4], 4).into()]));
+    assert_eq!(book.addresses(&name("a")), None, "this node");
+    assert_eq!(book.addresses(&name("b")), Some(vec![([127, 0, 0, 1], 2).into()]), "configured");
+    book.learn([node("d", at(5), 5)].iter());
+    assert_eq!(book.addresses(&name("d")), Some(vec![([10, 0, 0, 5], 5).into()]));
+    book.learn([node("e", Host::Name("localhost".into()), 6)].iter());
+    assert!(!book.knows(&name("d")));
+    assert_eq!(book.addresses(&name("d")), None);
+    assert!(await_addresses(&book, "e").iter().all(|at| at.port() == 6), "it is looked up");
+}

@@ -1,6 +1,7 @@
 //! What two nodes do for each other's clients, over real connections: one node runs, the other is the
 //! test.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use bytes::Bytes;
 use model::api::{
     Event, EventsPage, List, Reply, Request, TailEnd, TailMessage, TailOpen, Visibility,
 };
+use model::error::{Code, Refusal};
 use model::ids::{Seq, SessionId};
+use model::limits::CLIENT_ANSWERS_MAX;
 use uring::{ClientMessage, rt};
 
 use super::links::{Node, Wire};
@@ -108,6 +111,35 @@ fn another_node_s_requests_are_answered() {
         };
         let at = open.iter().position(|one| *one == number).expect("each is answered once");
         open.remove(at);
+    }
+}
+
+#[test]
+fn a_node_that_asks_too_much_is_refused_the_rest() {
+    const BEYOND: usize = 100;
+    let node = Node::start();
+    let mut both = Both::new(&node);
+    let all = 0..CLIENT_ANSWERS_MAX + BEYOND;
+    let asks = all.clone().map(|number| {
+        let ticket = u64::try_from(number).unwrap();
+        ClientMessage::Request { ticket, request: Request::Get(session()) }
+    });
+    // All of them in one frame: nothing is answered before they are there.
+    both.say(&asks.collect::<Vec<_>>());
+    let mut answers = BTreeMap::new();
+    while answers.len() < all.len() {
+        let ClientMessage::Reply { ticket, reply } = both.hear() else {
+            panic!("only requests are answered");
+        };
+        let again = answers.insert(ticket, reply);
+        assert_eq!(again, None, "each is answered once");
+    }
+    let refused = Reply::from(Refusal::from(Code::EventStoreBackpressure));
+    let beyond = u64::try_from(CLIENT_ANSWERS_MAX).unwrap();
+    for (ticket, reply) in answers {
+        let expected =
+            if beyond <= ticket { refused.clone() } else { Reply::NotLeader { leader: None } };
+        assert_eq!(reply, expected, "{ticket}");
     }
 }
 

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use expect_test::expect;
 use model::api::{
-    Appended, Event, EventsPage, List, Reply, Request, SessionRow, TailEnd, TailMessage, TailOpen,
-    Visibility,
+    Appended, Event, EventsPage, GroupRow, GroupsPage, List, Reply, Request, SessionRow, TailEnd,
+    TailMessage, TailOpen, Visibility,
 };
 use model::cluster::MemberId;
 use model::command::{
@@ -11,8 +11,8 @@ use model::command::{
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Micros, Seq, SessionId};
 use model::limits::{
-    GROUPS_MAX, LIST_LIMIT_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX, PEER_FRAME_BYTES_MAX,
-    RECORD_BYTES_MAX,
+    GROUP_MEMBERS_MAX, GROUPS_MAX, GROUPS_PAGE_MAX, LIST_LIMIT_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX,
+    PEER_FRAME_BYTES_MAX, RECORD_BYTES_MAX,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -37,6 +37,21 @@ fn row(id: &str) -> SessionRow {
         updated_at: Micros(2),
         version: 3,
         archived: false,
+    }
+}
+
+/// How a group is doing whose members are so many.
+fn group_row(group: u32, members: usize) -> GroupRow {
+    let ids = |first: u64| (first..).take(members).map(MemberId).collect::<Vec<MemberId>>();
+    GroupRow {
+        group: GroupId(group),
+        leader: MemberId(1),
+        term: 7,
+        last: 99,
+        voters: ids(1),
+        outgoing: ids(2),
+        learners: ids(1_000),
+        matched: ids(1).into_iter().map(|id| (id, 98)).collect(),
     }
 }
 
@@ -87,6 +102,7 @@ fn requests() -> Vec<Request> {
             metadata: vec![("team".into(), "blue".into())],
         }),
         Request::Events(EventsPage { session: session("ses_1"), cursor: Seq(u64::MAX), limit: 1 }),
+        Request::Groups(GroupsPage { first: GroupId(3), count: 2 }),
     ]
 }
 
@@ -108,6 +124,8 @@ fn replies() -> Vec<Reply> {
         Refusal::from(Code::RaftUnavailable).into(),
         Reply::NotLeader { leader: Some(MemberId(0x0102_0304_0506_0708)) },
         Reply::NotLeader { leader: None },
+        Reply::Groups(vec![group_row(3, 3), group_row(4, 0)]),
+        Reply::Groups(Vec::new()),
     ]
 }
 
@@ -125,7 +143,7 @@ fn tail_messages() -> Vec<TailMessage> {
 }
 
 /// One of each kind.
-fn samples() -> Vec<ClientMessage> {
+pub(super) fn samples() -> Vec<ClientMessage> {
     let (ticket, tail) = (1 << 48 | 5, 2 << 48 | 6);
     let open = TailOpen { session: session("ses_1"), cursor: Seq(4) };
     let mut samples: Vec<ClientMessage> =
@@ -139,13 +157,13 @@ fn samples() -> Vec<ClientMessage> {
     samples
 }
 
-fn encoded(messages: &[ClientMessage]) -> Vec<u8> {
+pub(super) fn encoded(messages: &[ClientMessage]) -> Vec<u8> {
     let mut out = Vec::new();
     encode(messages, &mut out);
     out
 }
 
-fn decoded(archive: &[u8]) -> Result<Vec<ClientMessage>, &'static str> {
+pub(super) fn decoded(archive: &[u8]) -> Result<Vec<ClientMessage>, &'static str> {
     let mut messages = Vec::new();
     decode(archive, |message| messages.push(message))?;
     Ok(messages)
@@ -223,7 +241,14 @@ fn what_makes_no_sense_is_refused() {
     for limit in [0, PAGE_LIMIT_MAX + 1, u32::MAX] {
         request(Request::Events(EventsPage { session: session("s"), cursor: Seq(0), limit }));
     }
+    for (first, count) in [(GROUPS_MAX, 1), (0, 0), (0, GROUPS_PAGE_MAX + 1)] {
+        request(Request::Groups(GroupsPage { first: GroupId(first), count }));
+    }
     let reply = |reply: Reply| bad(ClientMessage::Reply { ticket: 1, reply });
+    reply(Reply::Groups(vec![group_row(1, 1), group_row(0, 1)]));
+    reply(Reply::Groups(vec![group_row(GROUPS_MAX, 1)]));
+    reply(Reply::Groups(vec![group_row(0, GROUP_MEMBERS_MAX + 1)]));
+    reply(Reply::Groups((0..=GROUPS_PAGE_MAX).map(|group| group_row(group, 1)).collect()));
     for (seq, last_seq) in [(0, 0), (0, 1), (2, 1)] {
         let (seq, last_seq) = (Seq(seq), Seq(last_seq));
         reply(Reply::Appended(Appended { seq, last_seq, deduped: false, archived_seq: Seq(0) }));
@@ -318,13 +343,15 @@ fn the_largest_messages_fit_a_frame() {
         .collect();
     let groups = (0..GROUPS_MAX).map(GroupId).collect();
     fits(ClientMessage::Reply { ticket: 0, reply: Reply::Sessions { rows, more: true, groups } });
+    let rows = (0..GROUPS_PAGE_MAX).map(|group| group_row(group, 9)).collect();
+    fits(ClientMessage::Reply { ticket: 0, reply: Reply::Groups(rows) });
 }
 
 /// Neighbouring versions of the program depend on it.
 #[test]
 fn the_layout_does_not_change() {
     let digest = blake3::hash(&encoded(&samples())).to_hex();
-    expect!["d9c2eaec7df38d888d892fa76a511b1cd4d6899e5fe29172f9dc07590fdd42bd"].assert_eq(&digest);
+    expect!["e66d0081fdd33bdef35d7951e58c9a5bd7c7e90e9775f663dd35e93af90c4778"].assert_eq(&digest);
     let hex = |message: ClientMessage| {
         encoded(&[message]).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
@@ -421,6 +448,9 @@ fn any_request() -> impl Strategy<Value = Request> {
         any_list(),
         (name(), any::<u64>(), 1..=PAGE_LIMIT_MAX).prop_map(|(session, cursor, limit)| {
             Request::Events(EventsPage { session, cursor: Seq(cursor), limit })
+        }),
+        (0..GROUPS_MAX, 1..=GROUPS_PAGE_MAX).prop_map(|(first, count)| {
+            Request::Groups(GroupsPage { first: GroupId(first), count })
         }),
     ]
 }

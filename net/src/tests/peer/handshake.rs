@@ -21,21 +21,21 @@ fn identity(text: &str) -> Identity {
     Identity { cluster: 5, groups: 256, name, member, made_at: 1_000, started_at: 2_000 }
 }
 
-fn papers(text: &str) -> Papers {
+pub(super) fn papers(text: &str) -> Papers {
     let key = Key::new(&Secret::new(*b"the cluster's secret"));
     Papers { key, own: identity(text), versions: (1, 1) }
 }
 
 /// What either side made of a handshake.
 #[derive(Debug)]
-struct Ends {
-    dialing: Result<Session, Failure>,
-    accepting: Result<Session, Failure>,
-    guest: Option<Guest>,
+pub(super) struct Ends {
+    pub(super) dialing: Result<Session, Failure>,
+    pub(super) accepting: Result<Session, Failure>,
+    pub(super) guest: Option<Guest>,
 }
 
 /// Runs a handshake whose messages pass through `wire`, by their number from 0.
-fn meet(
+pub(super) fn meet(
     dialing: Papers,
     accepting: Papers,
     verdict: Result<(), Refusal>,

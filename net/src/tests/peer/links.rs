@@ -1,16 +1,16 @@
 //! A real node with real shards, and another one that is played by the test: it says what it is told
 //! to over blocking sockets.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use model::cluster::MemberId;
-use model::config::{ClusterConfig, Secret};
+use model::cluster::{MemberId, NodeName};
+use model::config::{ClusterConfig, Secret, TlsFiles};
 use model::ids::{GroupId, Placement, ShardId};
 use model::limits::PEER_FRAME_BYTES_MAX;
 use raft::{Body, Index, Message, NodeId, Term};
@@ -23,13 +23,15 @@ use uring::layout::ShardDir;
 use uring::{Cores, Doors, Founding, Gateway, Settings, Stopper, SyncStrategy};
 
 use super::cluster;
+use crate::peer::channel::Broken;
 use crate::peer::founding::State;
 use crate::peer::frame::{Decoder, Kind, Label, Lane, put};
 use crate::peer::handshake::{Acceptor, Dialer, Failure, Identity, Papers, Refusal, Session};
 use crate::peer::keys::Key;
-use crate::peer::{Links, PeerConfig, wire};
+use crate::peer::stream::Blocking;
+use crate::peer::{Credentials, Links, PeerConfig, wire};
 
-const GROUPS: u32 = 4;
+pub(super) const GROUPS: u32 = 4;
 const CLUSTER: u64 = 77;
 /// Nothing takes this long; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Node {
     config: ClusterConfig,
     founding: Founding,
+    /// What the test shows as b.
+    pub(super) credentials: Option<Credentials>,
     /// Where the test listens as b.
     listener: TcpListener,
     stopper: Stopper,
@@ -56,6 +60,15 @@ impl Node {
 
     /// Runs a task on the node's core once its doors are open.
     pub(super) fn with(task: impl FnOnce(Gateway) + Send + 'static) -> Node {
+        Node::new(None, task)
+    }
+
+    /// One that speaks TLS: with the first files itself, and the test with the second ones.
+    pub(super) fn secured(files: [TlsFiles; 2]) -> Node {
+        Node::new(Some(files), |_| {})
+    }
+
+    fn new(files: Option<[TlsFiles; 2]>, task: impl FnOnce(Gateway) + Send + 'static) -> Node {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory =
@@ -65,8 +78,10 @@ impl Node {
         let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
         let ports = [port(&taken), port(&listener)];
         drop(taken);
-        let config = cluster("a", &ports, 2);
-        let mut members = vec![member(&config, 1), member(&cluster("b", &ports, 2), 1)];
+        let [tls, of_test] = files.map_or([None, None], |files| files.map(Some));
+        let config = ClusterConfig { tls, ..cluster("a", &ports, 2) };
+        let other = ClusterConfig { tls: of_test, ..cluster("b", &ports, 2) };
+        let mut members = vec![member(&config, 1), member(&other, 1)];
         members.sort_unstable();
         let founding = Founding { cluster: CLUSTER, groups: GROUPS, factor: 2, members };
         let settings = Settings {
@@ -76,6 +91,7 @@ impl Node {
             sync: SyncStrategy::Link,
             segment_bytes: 1024 * 1024,
             cluster: of_shards(&config, &founding),
+            intent: Default::default(),
         };
         let shard = open(&settings, &config, &founding);
         let (cluster, begun) = (config.clone(), founding.clone());
@@ -85,6 +101,7 @@ impl Node {
             founding: begun,
             made_at: 1,
             started_at: 2,
+            credentials: Credentials::load(&config).unwrap(),
         });
         let links = links.expect("there are two nodes");
         let (tell, told) = sync_channel(1);
@@ -102,7 +119,8 @@ impl Node {
         });
         let cores = Cores::start(&settings, vec![(ShardId(0), shard)], doors).unwrap();
         let stopper = told.recv_timeout(PATIENCE).expect("the doors open");
-        Node { config, founding, listener, stopper, cores: Some(cores), directory }
+        let credentials = Credentials::load(&other).unwrap();
+        Node { config, founding, credentials, listener, stopper, cores: Some(cores), directory }
     }
 
     /// What the test brings as b.
@@ -120,8 +138,13 @@ impl Node {
         Papers { key, own, versions: (1, 1) }
     }
 
+    /// A connection to the node that has said nothing.
+    pub(super) fn socket(&self) -> TcpStream {
+        TcpStream::connect(self.config.peer_listen.unwrap()).unwrap()
+    }
+
     fn dial(&self) -> Wire {
-        Wire::new(TcpStream::connect(self.config.peer_listen.unwrap()).unwrap())
+        Wire::new(self.socket(), self.credentials.as_ref(), Some(&self.config.own)).unwrap()
     }
 
     /// Connects as b, and says so.
@@ -140,7 +163,8 @@ impl Node {
     pub(super) fn accept(&self, lane: Lane) -> (Wire, Session) {
         loop {
             let (stream, _) = self.listener.accept().unwrap();
-            let mut wire = Wire::new(stream);
+            let wire = Wire::new(stream, self.credentials.as_ref(), None);
+            let Ok(mut wire) = wire else { continue };
             let Some((label, hello)) = wire.receive() else { continue };
             if label != (Label { lane, kind: Kind::Hello }) {
                 continue;
@@ -186,6 +210,7 @@ fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> sha
         placement: settings.placement,
         shard,
         log_id: 7,
+        life: 1,
         hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: settings.segment_bytes,
         log_kept_bytes: 1024 * 1024,
@@ -198,15 +223,19 @@ fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> sha
 
 /// One end of a connection.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Blocking,
     decoder: Decoder,
 }
 
 impl Wire {
-    fn new(stream: TcpStream) -> Wire {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Wire { stream, decoder: Decoder::new(PEER_FRAME_BYTES_MAX) }
+    fn new(
+        socket: TcpStream,
+        credentials: Option<&Credentials>,
+        dialed: Option<&NodeName>,
+    ) -> Result<Wire, Broken> {
+        socket.set_nodelay(true).unwrap();
+        let stream = Blocking::new(socket, credentials, dialed, Instant::now() + PATIENCE)?;
+        Ok(Wire { stream, decoder: Decoder::new(PEER_FRAME_BYTES_MAX) })
     }
 
     pub(super) fn send(&mut self, lane: Lane, kind: Kind, body: &[u8]) {
@@ -221,7 +250,7 @@ impl Wire {
         self.send(label.lane, label.kind, &[content, &mark].concat());
     }
 
-    fn say(&mut self, session: &mut Session, messages: &[PeerMessage]) {
+    pub(super) fn say(&mut self, session: &mut Session, messages: &[PeerMessage]) {
         let mut archive = Vec::new();
         wire::encode(messages, &mut archive);
         self.send_sealed(session, Label { lane: Lane::Log, kind: Kind::Batch }, &archive);
@@ -233,12 +262,15 @@ impl Wire {
             if let Some(frame) = self.decoder.next().unwrap() {
                 return Some((frame.label, frame.body.to_vec()));
             }
+            self.stream.wait_until(Instant::now() + PATIENCE).unwrap();
             match self.stream.read(self.decoder.room()) {
-                Ok(0) => return None,
                 Ok(bytes) => self.decoder.filled(bytes),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("nothing came: {error}"),
+                Err(Broken::Closed) => return None,
+                Err(Broken::Socket(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                    return None;
+                }
+                Err(Broken::Socket(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Err(broken) => panic!("nothing came: {broken}"),
             }
         }
     }
@@ -251,7 +283,7 @@ impl Wire {
     }
 
     /// The next messages.
-    fn hear(&mut self, session: &mut Session, own: MemberId) -> Vec<PeerMessage> {
+    pub(super) fn hear(&mut self, session: &mut Session, own: MemberId) -> Vec<PeerMessage> {
         loop {
             let (label, body) = self.receive().expect("the connection stands");
             let content = session.receiving.open(label, &body).expect("its seal fits");
@@ -268,7 +300,7 @@ impl Wire {
     }
 }
 
-fn vote(node: &Node, session: &Session, term: u64) -> PeerMessage {
+pub(super) fn vote(node: &Node, session: &Session, term: u64) -> PeerMessage {
     let (from, to) = (NodeId(node.papers().own.member.0), NodeId(session.other.member.0));
     let last = (Term(0), Index(0));
     let body = Body::VoteRequest { last, transferred: true };

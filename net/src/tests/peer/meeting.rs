@@ -22,7 +22,7 @@ fn ports(count: usize) -> Vec<u16> {
 
 fn newcomer(cluster: ClusterConfig) -> Newcomer {
     let member = MemberId::new(cluster.own.tag(), 7);
-    Newcomer { cluster, groups: 8, member, made_at: 1, started_at: 2 }
+    Newcomer { cluster, groups: 8, member, made_at: 1, started_at: 2, credentials: None }
 }
 
 #[test]

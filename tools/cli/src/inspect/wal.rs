@@ -140,9 +140,6 @@ impl std::fmt::Display for Sums {
 pub(super) fn describe(record: &Record<'_>) -> String {
     let group = record.group.0;
     match record.kind {
-        RecordKind::Doubt { begins } => {
-            format!("doubt {}", if begins { "begins" } else { "ends" })
-        }
         RecordKind::HardState { term, vote } => {
             let vote = vote.map_or_else(|| "nobody".to_owned(), |node| node.to_string());
             format!("group {group} hard state term {term} vote {vote}")

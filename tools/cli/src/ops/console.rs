@@ -93,14 +93,17 @@ pub(crate) enum Wait {
     Ready,
     /// The node is relieved.
     Drained,
+    /// Every group is held by just the nodes that should hold it.
+    Settled,
 }
 
 impl Wait {
-    /// Its name in a status.
+    /// Its name in an answer.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Wait::Ready => "local_ready",
             Wait::Drained => "local_drained",
+            Wait::Settled => "settled",
         }
     }
 }
@@ -139,6 +142,35 @@ impl Console {
         Ok(said["node"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// Has a group led by a node whenever that can. Returns the node's name.
+    pub(crate) fn transfer(&self, group: &str, node: &str) -> Result<String, Trouble> {
+        let query = format!("?group={}&node={}", escape(group), escape(node));
+        let said = self.ask("POST", &format!("/ops/transfer{query}"))?;
+        Ok(said["node"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Has a group led by whichever node its place gives.
+    pub(crate) fn release(&self, group: &str) -> Result<(), Trouble> {
+        self.ask("POST", &format!("/ops/release?group={}", escape(group))).map(drop)
+    }
+
+    /// Says `add` or `remove` about a node of the cluster. Returns its name.
+    pub(crate) fn member(&self, word: &str, node: &str) -> Result<String, Trouble> {
+        let said = self.ask("POST", &format!("/ops/members/{word}?node={}", escape(node)))?;
+        Ok(said["node"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The nodes, and what they hold.
+    pub(crate) fn members(&self) -> Result<Value, Trouble> {
+        self.ask("GET", "/ops/members")
+    }
+
+    /// Who leads a group.
+    pub(crate) fn leader(&self, group: &str) -> Result<Option<String>, Trouble> {
+        let group = self.ask("GET", &format!("/ops/groups/{}", escape(group)))?;
+        Ok(group["leader"].as_str().map(str::to_owned))
+    }
+
     /// The nodes that should hold a group.
     pub(crate) fn replicas(&self, group: &str) -> Result<Vec<String>, Trouble> {
         let group = self.ask("GET", &format!("/ops/groups/{}", escape(group)))?;
@@ -148,9 +180,20 @@ impl Console {
     /// Waits until something holds; `false` if it does not in time. A server that cannot be asked may
     /// be starting.
     pub(crate) fn wait(&self, wait: Wait, milliseconds: u64) -> bool {
+        let so = |answer: Result<Value, Trouble>| {
+            answer.is_ok_and(|answer| answer[wait.key()] == Value::Bool(true))
+        };
+        self.wait_until(milliseconds, || match wait {
+            Wait::Ready | Wait::Drained => so(self.status()),
+            Wait::Settled => so(self.members()),
+        })
+    }
+
+    /// Waits until something is so; `false` if it is not in time.
+    pub(crate) fn wait_until(&self, milliseconds: u64, is_so: impl Fn() -> bool) -> bool {
         let (began, patience) = (Instant::now(), Duration::from_millis(milliseconds));
         loop {
-            if self.status().is_ok_and(|status| status[wait.key()] == Value::Bool(true)) {
+            if is_so() {
                 return true;
             }
             let left = patience.saturating_sub(began.elapsed());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::ops::{Call, inspect, parse};
+use crate::ops::{Call, inspect, members_text, parse};
 
 fn text(text: &str) -> String {
     text.to_owned()
@@ -91,4 +91,25 @@ fn values_look_as_in_the_console() {
     for (value, expected) in cases {
         assert_eq!(inspect(&value, false), expected);
     }
+}
+
+#[test]
+fn members_are_lines() {
+    let answer = json!({
+        "members": [
+            {"node": "a", "address": "10.0.0.1:4100", "status": "ready", "data": true,
+             "groups": 16, "leads": 9, "learning": 0, "leaving": 2},
+            {"node": "r@10.0.0.9", "address": null, "status": "lost", "data": false,
+             "groups": 0, "leads": 0, "learning": 1, "leaving": 0},
+        ],
+        "preferred": [{"group": 3, "node": "a", "leader": null}],
+        "groups_moving": 2, "groups_without_leader": 1, "settled": false,
+    });
+    let lines = [
+        "node=a address=10.0.0.1:4100 status=ready data=true groups=16 leads=9 learning=0 leaving=2",
+        "node=r@10.0.0.9 address=- status=lost data=false groups=0 leads=0 learning=1 leaving=0",
+        "group=3 preferred=a leader=-",
+        "settled=false groups_moving=2 groups_without_leader=1",
+    ];
+    assert_eq!(members_text(&answer), lines.join("\n"));
 }

@@ -15,7 +15,8 @@ const SECRET: &str = "what only these nodes know";
 
 /// Nodes of this machine, some of which may be down.
 pub(crate) struct Cluster {
-    ports: Vec<u16>,
+    /// Where nodes listen for each other.
+    pub(crate) ports: Vec<u16>,
     pub(crate) nodes: Vec<Server>,
     up: Vec<bool>,
 }
@@ -26,7 +27,7 @@ impl Cluster {
         Cluster::stopped(3).started()
     }
 
-    fn started(mut self) -> Cluster {
+    pub(crate) fn started(mut self) -> Cluster {
         self.nodes.iter_mut().for_each(Server::spawn);
         self.up.fill(true);
         self.await_ready();
@@ -34,7 +35,7 @@ impl Cluster {
     }
 
     /// So many nodes, the first three of which hold data.
-    fn stopped(count: usize) -> Cluster {
+    pub(crate) fn stopped(count: usize) -> Cluster {
         let names = &NAMES[..count];
         let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
         let entry = |(name, port): (&&str, &u16)| format!("{name}@127.0.0.1:{port}");
@@ -55,6 +56,29 @@ impl Cluster {
         Cluster { nodes: names.iter().map(node).collect(), up: vec![false; count], ports }
     }
 
+    /// Another node, not started yet, which is configured with all and which the others do not know.
+    /// Returns its place, its name, and what operators call it.
+    pub(crate) fn newcomer(&mut self) -> (usize, &'static str, String) {
+        let place = self.nodes.len();
+        let name = NAMES[place];
+        self.ports.push(free_port());
+        let names = &NAMES[..=place];
+        let entry = |(name, port): (&&str, &u16)| format!("{name}@127.0.0.1:{port}");
+        let list: Vec<String> = names.iter().zip(&self.ports).map(entry).collect();
+        let directory = Arc::new(Directory::new());
+        let data = directory.path().join("data");
+        let mut server = Server::stopped(directory, data);
+        server.set_environment(&[
+            ("NODE_NAME", name),
+            ("CLUSTER_NODES", &list.join(",")),
+            ("SECRET_KEY_BASE", SECRET),
+            ("STARCITE_NUM_GROUPS", "16"),
+        ]);
+        self.nodes.push(server);
+        self.up.push(false);
+        (place, name, list[place].clone())
+    }
+
     pub(crate) fn await_ready(&self) {
         for node in self.nodes.iter().zip(&self.up).filter(|(_, up)| **up).map(|(node, _)| node) {
             until("a node is ready", || {
@@ -71,7 +95,7 @@ impl Cluster {
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
-    fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         self.nodes[node].kill();
         self.up[node] = false;
     }

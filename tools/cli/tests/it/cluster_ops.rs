@@ -12,7 +12,7 @@ use crate::server::{PATIENCE, Server, starcite};
 use crate::session::{Api, numbered};
 
 /// Runs a command beside a server's data; its status and what it printed.
-fn run(server: &Server, words: &[&str]) -> (i32, String) {
+pub(crate) fn run(server: &Server, words: &[&str]) -> (i32, String) {
     let mut command = starcite();
     command.args(words).env("STARCITE_DATA_DIR", server.data());
     let output = command.output().expect("the binary can be started");
@@ -22,7 +22,7 @@ fn run(server: &Server, words: &[&str]) -> (i32, String) {
 }
 
 #[track_caller]
-fn says(server: &Server, words: &[&str], expected: &str) {
+pub(crate) fn says(server: &Server, words: &[&str], expected: &str) {
     assert_eq!(run(server, words), (0, expected.to_owned()), "{words:?}");
 }
 
@@ -34,12 +34,12 @@ fn json_of(answer: &Response) -> Value {
     serde_json::from_str(&answer.text()).expect("it answers in JSON")
 }
 
-fn ready(server: &Server) -> Value {
+pub(crate) fn ready(server: &Server) -> Value {
     json_of(&Api::new(server.address()).get("/health/ready"))
 }
 
 /// Ends the load when it is dropped.
-struct Ends<'a>(&'a AtomicBool);
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -48,7 +48,12 @@ impl Drop for Ends<'_> {
 }
 
 /// Appends numbered events to sessions wherever somebody takes them, until told to stop.
-fn load(addresses: &[std::net::SocketAddr], sessions: &[String], stop: &AtomicBool, n: &AtomicU64) {
+pub(crate) fn load(
+    addresses: &[std::net::SocketAddr],
+    sessions: &[String],
+    stop: &AtomicBool,
+    n: &AtomicU64,
+) {
     while !stop.load(Ordering::Relaxed) {
         let next = n.load(Ordering::Relaxed) + 1;
         for session in sessions {

@@ -6,7 +6,10 @@
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod cluster_members;
 mod cluster_ops;
+#[cfg(test)]
+mod cluster_tls;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]

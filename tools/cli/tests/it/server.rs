@@ -148,6 +148,12 @@ impl Server {
         self.environment = environment.iter().map(owned).collect();
     }
 
+    /// More of them, which win over those before.
+    pub(crate) fn add_environment(&mut self, environment: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment.extend(environment.iter().map(owned));
+    }
+
     /// Leaves a variable out of every later start.
     pub(crate) fn unset(&mut self, name: &str) {
         self.unset.push(name.to_owned());

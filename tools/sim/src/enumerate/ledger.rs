@@ -28,8 +28,6 @@ pub(crate) enum Says {
     Hard { term: u64, vote: Option<u64> },
     /// The state up to here was taken over.
     Restart { term: u64, index: u64 },
-    /// Doubt begins or ends.
-    Doubt { begins: bool },
 }
 
 impl Rec {
@@ -55,7 +53,6 @@ impl Rec {
             }
             RecordKind::HardState { term, vote } => Says::Hard { term, vote },
             RecordKind::Snapshot { term, index, .. } => Says::Restart { term, index },
-            RecordKind::Doubt { begins } => Says::Doubt { begins },
         };
         Rec { group: record.group.0, says }
     }
@@ -79,7 +76,6 @@ pub(crate) struct Fold {
 impl Fold {
     fn take(&mut self, says: Says) {
         match says {
-            Says::Doubt { .. } => {}
             Says::Entry { again: true, .. } => self.again += 1,
             Says::Entry { term, index, digest, again: false } => {
                 self.replaced += self.entries.split_off(&index).len() as u64;
@@ -202,19 +198,5 @@ impl Ledger {
             }
         }
         fold
-    }
-
-    /// Whether whoever reads the log up to `next` from `first` on finds a doubt that has not ended.
-    pub(crate) fn doubts(&self, first: u64, next: u64) -> bool {
-        let flying = self.flying.iter().map(|(number, records)| (number, records));
-        let all = self.batches.iter().chain(flying);
-        let read = all.filter(|(number, _)| (first..next).contains(number));
-        let mut doubt = false;
-        for rec in read.flat_map(|(_, records)| records) {
-            if let Says::Doubt { begins } = rec.says {
-                doubt = begins;
-            }
-        }
-        doubt
     }
 }

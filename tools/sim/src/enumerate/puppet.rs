@@ -149,7 +149,7 @@ impl Puppet {
         }
     }
 
-    /// Hears another candidate ask for its vote in a term in which it has given it, or does not know.
+    /// Hears another candidate ask for its vote in a term in which it may have given it before it started.
     ///
     /// # Errors
     /// It gives it.
@@ -157,9 +157,8 @@ impl Puppet {
         &mut self,
         group: u32,
         (term, vote): (u64, Option<u64>),
-        doubts: bool,
     ) -> Result<(), String> {
-        if term == 0 || (vote.is_none() && !doubts) {
+        if term == 0 {
             return Ok(());
         }
         let is_other = |id: &&NodeId| **id != self.own && Some(id.0) != vote;

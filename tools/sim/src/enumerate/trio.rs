@@ -146,6 +146,7 @@ pub(crate) fn options(own: NodeId, size: Size) -> Options {
         placement: Placement::new(size.groups, 1),
         shard: ShardId(0),
         log_id: own.0 ^ 0x51,
+        life: 1,
         hot_bytes_max: size.hot_bytes_max,
         segment_bytes: size.segment_bytes,
         log_kept_bytes: size.log_kept_bytes,
@@ -207,6 +208,7 @@ impl<W: Watch> Trio<W> {
         let member = self.nodes.get_mut(&own).expect("a known node");
         assert!(member.shard.is_none(), "one process at a time");
         member.restart_at = None;
+        member.options.life += 1 << 32;
         match opening::open(member.options.clone(), &mut member.store.files) {
             Ok(Opened { shard, next, .. }) => {
                 if let Err(what) = member.ledger.reopened(next) {

@@ -7,6 +7,8 @@ use crate::config::{ClusterConfig, Host, Secret};
 const SECRET: (&str, &str) = ("SECRET_KEY_BASE", "a secret of thirty-two bytes, all");
 const THREE: (&str, &str) = ("CLUSTER_NODES", "c@10.0.0.3, a@10.0.0.1 ,,b@10.0.0.2:4200");
 
+const FACTOR: (&str, &str) = ("STARCITE_WRITE_REPLICATION_FACTOR", "1");
+
 /// The cluster of an environment with the secret and these variables.
 #[track_caller]
 fn cluster(variables: &[(&str, &str)]) -> ClusterConfig {
@@ -330,4 +332,96 @@ fn queries_that_are_refused() {
         &[SECRET, query, write, own, ("DNS_POLL_INTERVAL_MS", "86400001")],
         &["DNS_POLL_INTERVAL_MS must be at most 86400000"],
     );
+}
+
+#[test]
+fn a_newcomer_is_called_as_the_others_are() {
+    let seen = |config: &ClusterConfig, text: &str| -> Option<String> {
+        config.newcomer(text).map(|node| format!("{} {}:{}", node.name, node.host, node.port))
+    };
+    let short = cluster(&[THREE, ("NODE_NAME", "a")]);
+    let whole = cluster(&[
+        ("CLUSTER_NODES", "n@10.0.0.1,n@10.0.0.2"),
+        ("NODE_NAME", "n@10.0.0.1"),
+        ("STARCITE_WRITE_REPLICATION_FACTOR", "2"),
+    ]);
+    let found = cluster(&[
+        ("DNS_CLUSTER_QUERY", "starcite.internal"),
+        ("STARCITE_WRITE_NODE_IDS", "starcite@10.0.0.1"),
+        ("STARCITE_WRITE_REPLICATION_FACTOR", "1"),
+        ("NODE_NAME", "starcite@10.0.0.1"),
+    ]);
+    let cases: [(&ClusterConfig, &str, Option<&str>); 14] = [
+        (&short, "d@10.0.0.4", Some("d 10.0.0.4:4100")),
+        (&short, "d@Host-4:7", Some("d host-4:7")),
+        (&short, "d@[::1]:7", Some("d [::1]:7")),
+        (&short, "b", Some("b 10.0.0.2:4200")),
+        (&short, "d", None),
+        (&short, "d@", None),
+        (&short, "@h", None),
+        (&short, "d@h:0", None),
+        (&short, "d@h@i", None),
+        (&whole, "n@10.0.0.3", Some("n@10.0.0.3 10.0.0.3:4100")),
+        (&whole, "n@10.0.0.2", Some("n@10.0.0.2 10.0.0.2:4100")),
+        (&found, "starcite@10.0.0.9", Some("starcite@10.0.0.9 10.0.0.9:4100")),
+        (&found, "starcite@host", None),
+        (&found, "d@10.0.0.9", None),
+    ];
+    for (config, text, expected) in cases {
+        assert_eq!(seen(config, text).as_deref(), expected, "{text}");
+    }
+}
+
+const TLS: [(&str, &str); 3] = [
+    ("STARCITE_PEER_TLS_CERT", "node.pem"),
+    ("STARCITE_PEER_TLS_KEY", "node.key"),
+    ("STARCITE_PEER_TLS_CA", "ca.pem"),
+];
+
+#[test]
+fn tls_needs_all_its_files() {
+    let node = [THREE, ("NODE_NAME", "b")];
+    let tls = cluster(&[&node[..], &TLS].concat()).tls.unwrap();
+    let files = [&tls.certificate, &tls.key, &tls.authorities];
+    assert_eq!(files.map(|file| file.to_str().unwrap()), ["node.pem", "node.key", "ca.pem"]);
+    assert_eq!(cluster(&node).tls, None);
+    // Empty is not given; and a node alone speaks to nobody.
+    let empty = TLS.map(|(name, _)| (name, " "));
+    assert_eq!(cluster(&[&node[..], &empty].concat()).tls, None);
+    assert_eq!(reads(&TLS).cluster.tls, None);
+    for given in 1..7 {
+        let some = TLS.iter().enumerate().filter(|(place, _)| given >> place & 1 == 1);
+        let some: Vec<(&str, &str)> = some.map(|(_, variable)| *variable).collect();
+        let missing = TLS.iter().filter(|variable| !some.contains(variable));
+        let missing: Vec<&str> = missing.map(|(name, _)| *name).collect();
+        let (first, missing) = (some[0].0, missing.join(" and "));
+        let text = format!("{first} is set, but not {missing}; TLS between nodes needs all three");
+        cluster_refuses(&[&node[..], &some].concat(), &text);
+    }
+}
+
+#[test]
+fn every_node_is_somewhere() {
+    let at = |config: &ClusterConfig, name: &str| {
+        config.host_of(&NodeName::new(name).unwrap()).map(|host| host.to_string())
+    };
+    let named = cluster(&[("CLUSTER_NODES", "a@10.0.0.1,b@Host"), ("NODE_NAME", "b"), FACTOR]);
+    assert_eq!(at(&named, "a").as_deref(), Some("10.0.0.1"));
+    assert_eq!(at(&named, "b").as_deref(), Some("host"));
+    assert_eq!(at(&named, "c"), None);
+    let found = cluster(&[
+        ("DNS_CLUSTER_QUERY", "nodes.local"),
+        ("STARCITE_WRITE_NODE_IDS", "starcite@10.0.0.1"),
+        ("NODE_NAME", "starcite@10.0.0.1"),
+    ]);
+    for (name, host) in [
+        ("starcite@10.0.0.1", Some("10.0.0.1")),
+        ("starcite@10.0.0.9", Some("10.0.0.9")),
+        ("starcite@[fd00::1]", Some("[fd00::1]")),
+        ("starcite@elsewhere", None),
+        ("starcite", None),
+        ("other@10.0.0.1", None),
+    ] {
+        assert_eq!(at(&found, name).as_deref(), host, "{name}");
+    }
 }

@@ -35,7 +35,6 @@ impl State {
             | RecordKind::MembershipAgain { term, index, payload } => {
                 self.entries.push((group, term, index, payload.to_vec()));
             }
-            RecordKind::Doubt { .. } => {}
             RecordKind::HardState { term, vote } => {
                 self.hard_states.insert(group, HardState { term, vote });
             }

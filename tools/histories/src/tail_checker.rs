@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use crate::history::{History, Op, Stored, Stream};
-use crate::queue::Time;
+use crate::time::Time;
 use crate::verdict::{Findings, Kind};
 
 /// Checks what the subscribers of one session received against its log.
-pub(crate) fn check(history: &History, log: &[Stored]) -> Findings {
+pub fn check(history: &History, log: &[Stored]) -> Findings {
     let first =
         |append: &crate::history::Append| append.attempts.iter().map(|attempt| attempt.start).min();
     let wanted: BTreeMap<Op, Time> =

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::history::{Append, History, Op, Outcome, Read, Stored};
-use crate::queue::Time;
+use crate::time::Time;
 
 /// One call and its answer.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ const CALLS_MAX: usize = 64;
 ///
 /// # Panics
 /// If the history has more than 64 calls.
-pub(crate) fn is_linearizable(history: &History, log: &[Stored]) -> bool {
+pub fn is_linearizable(history: &History, log: &[Stored]) -> bool {
     let mut calls: Vec<Call> = history.appends.iter().flat_map(calls).collect();
     calls.extend(history.reads.iter().filter_map(|read| {
         let Read { start, end, last_seq } = *read;

@@ -3,7 +3,7 @@
 
 use crate::dice::Dice;
 use crate::history::{Append, Attempt, History, Op, Outcome, Page, Read, Stored, Stream};
-use crate::queue::Time;
+use crate::time::Time;
 
 /// What a history is made of.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Append, Attempt, History, Op, Outcome, Page, Read, Stored};
-use crate::queue::Time;
+use crate::time::Time;
 use crate::verdict::{Findings, Kind};
 
 /// Later than everything.
@@ -22,7 +22,7 @@ struct Interval {
 }
 
 /// Checks the history of one session against its log.
-pub(crate) fn check(history: &History, log: &[Stored]) -> Findings {
+pub fn check(history: &History, log: &[Stored]) -> Findings {
     let mut findings = Findings::default();
     for text in &history.wrong {
         findings.add(Kind::WrongRefusal, text.clone());

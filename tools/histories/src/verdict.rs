@@ -6,13 +6,13 @@ macro_rules! kinds {
     ($($variant:ident $name:literal,)*) => {
         /// What is wrong.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub(crate) enum Kind {
+        pub enum Kind {
             $(#[doc = $name] $variant,)*
         }
 
         impl Kind {
             /// The name in a report.
-            pub(crate) fn name(self) -> &'static str {
+            pub fn name(self) -> &'static str {
                 match self { $(Kind::$variant => $name),* }
             }
         }
@@ -72,11 +72,11 @@ kinds! {
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Violation {
+pub struct Violation {
     /// Its name.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// Where, and what was found.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl fmt::Display for Violation {
@@ -87,7 +87,7 @@ impl fmt::Display for Violation {
 
 /// Everything found, at most so many of a kind.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Findings {
+pub struct Findings {
     found: Vec<Violation>,
 }
 
@@ -96,7 +96,7 @@ const FINDINGS_MAX: usize = 3;
 
 impl Findings {
     /// Notes a violation.
-    pub(crate) fn add(&mut self, kind: Kind, text: impl Into<String>) {
+    pub fn add(&mut self, kind: Kind, text: impl Into<String>) {
         let known = self.found.iter().filter(|violation| violation.kind == kind).count();
         if known < FINDINGS_MAX {
             self.found.push(Violation { kind, text: text.into() });
@@ -104,23 +104,22 @@ impl Findings {
     }
 
     /// Whether nothing is wrong.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
     /// Whether a kind is among them.
-    #[cfg(test)]
-    pub(crate) fn has(&self, kind: Kind) -> bool {
+    pub fn has(&self, kind: Kind) -> bool {
         self.found.iter().any(|violation| violation.kind == kind)
     }
 
     /// What was found, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Violation> {
+    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
         self.found.iter()
     }
 
     /// Takes over what another checker found.
-    pub(crate) fn extend(&mut self, other: Findings) {
+    pub fn extend(&mut self, other: Findings) {
         for violation in other.found {
             self.add(violation.kind, violation.text);
         }

@@ -1,10 +1,10 @@
 //! Two checkers that share nothing must agree, on true histories and on broken ones.
 
 use crate::checker;
-use crate::dice::{Concern, Dice};
+use crate::dice::Dice;
 use crate::history::{History, Outcome, Stored};
 use crate::linearize::is_linearizable;
-use crate::queue::Time;
+use crate::time::Time;
 
 use super::maker::{Shape, make};
 
@@ -58,7 +58,7 @@ fn disturb(dice: &mut Dice, history: &mut History, log: &mut [Stored]) {
 fn both_checkers_agree() {
     let (mut right, mut wrong) = (0, 0);
     for seed in 0..HISTORIES {
-        let mut dice = Dice::new(seed, Concern::Forgery);
+        let mut dice = Dice::new(seed, super::FORGERY);
         let (mut history, mut log) = make(&mut dice, Shape::short());
         history.pages.clear();
         for _ in 0..dice.below(3) {

@@ -2,15 +2,15 @@
 //! what is in the log at the end.
 
 use crate::dice::Digest;
-use crate::queue::Time;
+use crate::time::Time;
 
 /// Names an append a client wants. All its attempts carry the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Op(pub(crate) u32);
+pub struct Op(pub u32);
 
 /// What an attempt came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The event is in the log.
     Acked {
         /// Where.
@@ -33,115 +33,115 @@ pub(crate) enum Outcome {
 
 /// One try, from the request to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Attempt {
+pub struct Attempt {
     /// When it was asked.
-    pub(crate) start: Time,
+    pub start: Time,
     /// When it was answered or given up.
-    pub(crate) end: Time,
+    pub end: Time,
     /// What it came to.
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
 }
 
 /// An append and its attempts, in the order they were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Append {
+pub struct Append {
     /// Its name.
-    pub(crate) op: Op,
+    pub op: Op,
     /// The digest of its fragment.
-    pub(crate) digest: u64,
+    pub digest: u64,
     /// The head it requires.
-    pub(crate) expected: Option<u64>,
+    pub expected: Option<u64>,
     /// The producer and its count, if it has one.
-    pub(crate) producer: Option<(u32, u64)>,
+    pub producer: Option<(u32, u64)>,
     /// Its tries.
-    pub(crate) attempts: Vec<Attempt>,
+    pub attempts: Vec<Attempt>,
 }
 
 /// Somebody asked for the head of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Read {
+pub struct Read {
     /// When it was asked.
-    pub(crate) start: Time,
+    pub start: Time,
     /// When it was answered.
-    pub(crate) end: Time,
+    pub end: Time,
     /// The head; `None` if there was no such session.
-    pub(crate) last_seq: Option<u64>,
+    pub last_seq: Option<u64>,
 }
 
 /// An event as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub struct Stored {
     /// Its place.
-    pub(crate) seq: u64,
+    pub seq: u64,
     /// Who wanted it; `None` if the event does not say.
-    pub(crate) op: Option<Op>,
+    pub op: Option<Op>,
     /// The digest of its fragment.
-    pub(crate) digest: u64,
+    pub digest: u64,
     /// The digits of the time it carries, from the year's decade on.
-    pub(crate) at: u64,
+    pub at: u64,
 }
 
 /// A page of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Page {
+pub struct Page {
     /// The read it is.
-    pub(crate) read: Read,
+    pub read: Read,
     /// The seq before its first event.
-    pub(crate) cursor: u64,
+    pub cursor: u64,
     /// What it held.
-    pub(crate) events: Vec<Stored>,
+    pub events: Vec<Stored>,
 }
 
 /// What one subscription received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stream {
+pub struct Stream {
     /// The seq before its first event.
-    pub(crate) cursor: u64,
+    pub cursor: u64,
     /// What came, and when.
-    pub(crate) events: Vec<(Time, Stored)>,
+    pub events: Vec<(Time, Stored)>,
 }
 
 /// All that is known of one session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct History {
+pub struct History {
     /// When somebody first asked for it to be made.
-    pub(crate) create_asked: Option<Time>,
+    pub create_asked: Option<Time>,
     /// When somebody was first told that it was made.
-    pub(crate) created: Option<Time>,
+    pub created: Option<Time>,
     /// Its appends.
-    pub(crate) appends: Vec<Append>,
+    pub appends: Vec<Append>,
     /// Reads of its head.
-    pub(crate) reads: Vec<Read>,
+    pub reads: Vec<Read>,
     /// Pages of its events.
-    pub(crate) pages: Vec<Page>,
+    pub pages: Vec<Page>,
     /// What its subscribers received.
-    pub(crate) streams: Vec<Stream>,
+    pub streams: Vec<Stream>,
     /// Refusals that no correct cluster gives.
-    pub(crate) wrong: Vec<String>,
+    pub wrong: Vec<String>,
 }
 
 impl History {
     /// How many operations were answered or given up.
-    pub(crate) fn operations(&self) -> u64 {
+    pub fn operations(&self) -> u64 {
         let attempts: usize = self.appends.iter().map(|append| append.attempts.len()).sum();
         (attempts + self.reads.len() + self.pages.len()) as u64
     }
 }
 
 /// The fragment of an append: it names its op, and is padded so that sizes differ.
-pub(crate) fn fragment(op: Op, padding: usize) -> String {
+pub fn fragment(op: Op, padding: usize) -> String {
     let pad = "x".repeat(padding);
     format!(r#""type":"t","payload":{{"op":{},"pad":"{pad}"}}"#, op.0)
 }
 
 /// The digest of a fragment.
-pub(crate) fn digest(fragment: &str) -> u64 {
+pub fn digest(fragment: &str) -> u64 {
     Digest::of(fragment.as_bytes())
 }
 
 /// Reads an event's JSON. A byte that is not what the shard writes around a fragment leaves the
 /// event without a name.
-pub(crate) fn stored(seq: u64, json: &[u8]) -> Stored {
+pub fn stored(seq: u64, json: &[u8]) -> Stored {
     let nameless = Stored { seq, op: None, digest: Digest::of(json), at: 0 };
     let parse = || {
         let text = std::str::from_utf8(json).ok()?;

@@ -1,10 +1,10 @@
 //! True histories are accepted, and each kind of lie is noticed, a thousand times.
 
 use crate::checker;
-use crate::dice::{Concern, Dice};
+use crate::dice::Dice;
 use crate::history::{Append, Attempt, History, Op, Outcome, Read, Stored};
-use crate::queue::Time;
 use crate::tail_checker;
+use crate::time::Time;
 use crate::verdict::{Findings, Kind};
 
 use super::maker::{Shape, make};
@@ -21,7 +21,7 @@ fn check(history: &History, log: &[Stored]) -> Findings {
 #[test]
 fn true_histories_are_accepted() {
     for seed in 0..FORGERIES {
-        let mut dice = Dice::new(seed, Concern::Forgery);
+        let mut dice = Dice::new(seed, super::FORGERY);
         let (history, log) = make(&mut dice, Shape::long());
         let findings = check(&history, &log);
         assert!(findings.is_empty(), "seed {seed}: {findings:?}");
@@ -238,7 +238,7 @@ fn every_lie_is_noticed() {
         while forged < FORGERIES {
             seed += 1;
             assert!(seed < 100 * FORGERIES, "{kind:?} cannot be forged");
-            let mut dice = Dice::new(seed, Concern::Forgery);
+            let mut dice = Dice::new(seed, super::FORGERY);
             let (mut history, mut log) = make(&mut dice, Shape::long());
             if forgery(&mut dice, &mut history, &mut log).is_none() {
                 continue;

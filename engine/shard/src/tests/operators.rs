@@ -1,0 +1,211 @@
+//! What operators want of a cluster of shards: who leads which group, who holds data, who is relieved.
+
+use model::api::{TailEnd, TailMessage, TailOpen};
+use model::cluster::{NameTag, replicas};
+use model::ids::{GroupId, Placement, Seq};
+use raft::NodeId;
+
+use super::cluster::{Net, founders, node, options};
+use super::world::{FakeDisk, create, id};
+use crate::cluster::tag;
+use crate::effect::{Input, TailId};
+use crate::wishes::Wishes;
+
+const GROUPS: u32 = 8;
+const HOT_BYTES: u64 = 1 << 30;
+
+fn tags(names: &[u32]) -> Vec<NameTag> {
+    names.iter().copied().map(NameTag).collect()
+}
+
+/// What is wanted once so much was said.
+fn wishes(seq: u64, write: &[u32]) -> Wishes {
+    let (relieved, preferred) = (Vec::new(), Vec::new());
+    Wishes { seq, complete: true, write: tags(write), relieved, preferred }
+}
+
+impl Net {
+    fn tell(&mut self, nodes: &[NodeId], wishes: &Wishes) {
+        nodes.iter().for_each(|own| self.give(*own, Input::Intent(wishes.clone())));
+    }
+
+    fn tell_all(&mut self, wishes: &Wishes) {
+        let all: Vec<NodeId> = self.alive().collect();
+        self.tell(&all, wishes);
+    }
+
+    /// The nodes that vote in a group, as its leader says; none while it changes.
+    fn voters(&self, group: u32) -> Vec<NameTag> {
+        let leader = self.leaders()[&group];
+        let shard = self.nodes[&leader].shard.as_ref().unwrap();
+        let members = shard.memberships().nth(group as usize).unwrap();
+        let settled = members.learners.is_empty() && !members.is_joint();
+        let voters = members.voters.iter().filter(|_| settled);
+        voters.map(|member| tag(*member)).collect()
+    }
+
+    #[track_caller]
+    fn check_members(&self, write: &[u32]) {
+        for group in 0..GROUPS {
+            let mut wanted = replicas(GroupId(group), &tags(write), 3);
+            wanted.sort_unstable();
+            assert_eq!(self.voters(group), wanted, "group {group}");
+        }
+    }
+}
+
+/// Three nodes that have told each other how they are, and know all that was said.
+fn three() -> Net {
+    let mut net = Net::new(GROUPS, HOT_BYTES);
+    net.tell_all(&wishes(1, &[1, 2, 3]));
+    net.pass(6_000);
+    net
+}
+
+/// The same and a fourth, which holds nothing yet.
+fn four() -> (Net, NodeId) {
+    let (mut net, fourth) = (three(), node(4, 1));
+    net.call(&create("s"));
+    for number in 0..20 {
+        net.append("s", &format!("event {number}"));
+    }
+    net.add(options(fourth, GROUPS, HOT_BYTES), FakeDisk::default());
+    net.tell(&[fourth], &wishes(1, &[1, 2, 3]));
+    net.pass(3_000);
+    net.check_members(&[1, 2, 3]);
+    (net, fourth)
+}
+
+#[test]
+fn a_group_is_led_by_whom_operators_prefer_as_long_as_it_can() {
+    let mut net = three();
+    let placed = |group: u32| replicas(GroupId(group), &tags(&[1, 2, 3]), 3);
+    let leader = |net: &Net, group: u32| tag(net.leaders()[&group]);
+    for group in 0..GROUPS {
+        assert_eq!(leader(&net, group), placed(group)[0], "placed");
+    }
+    let group = 2;
+    let (first, second, third) = (placed(group)[0], placed(group)[1], placed(group)[2]);
+    let others = |net: &Net| {
+        let kept = |other: &u32| leader(net, *other) == placed(*other)[0];
+        (0..GROUPS).filter(|other| *other != group).all(|other| kept(&other))
+    };
+    let want = |seq, node: NameTag| Wishes {
+        preferred: vec![(GroupId(group), node)],
+        ..wishes(seq, &[1, 2, 3])
+    };
+    net.tell_all(&want(2, third));
+    net.pass(3_000);
+    assert!(leader(&net, group) == third && others(&net), "it is handed over, and stays");
+    net.pass(6_000);
+    assert_eq!(leader(&net, group), third, "nobody takes it back");
+    net.tell_all(&Wishes { relieved: vec![third], ..want(3, third) });
+    net.pass(3_000);
+    assert_eq!(leader(&net, group), first, "whoever is relieved leads nothing");
+    net.tell_all(&want(4, third));
+    net.pass(3_000);
+    assert_eq!(leader(&net, group), third, "it is remembered");
+    let gone = founders().into_iter().find(|own| tag(*own) == third).unwrap();
+    net.kill(gone);
+    net.pass(6_000);
+    assert_eq!(leader(&net, group), first, "whoever is dead leads nothing");
+    net.restart(gone);
+    net.tell(&[gone], &want(4, third));
+    net.pass(6_000);
+    assert_eq!(leader(&net, group), third, "and is preferred when it is back");
+    net.tell_all(&want(5, NameTag(9)));
+    net.pass(3_000);
+    assert_eq!(leader(&net, group), first, "who holds nothing leads nothing");
+    net.tell_all(&want(6, second));
+    net.pass(3_000);
+    assert_eq!(leader(&net, group), second);
+    net.tell_all(&wishes(7, &[1, 2, 3]));
+    net.pass(3_000);
+    assert!(leader(&net, group) == first && others(&net), "released");
+}
+
+#[test]
+fn a_node_is_added_and_another_removed_while_all_goes_on() {
+    let (mut net, fourth) = four();
+    net.tell_all(&wishes(2, &[1, 2, 3, 4]));
+    for number in 20..40 {
+        net.append("s", &format!("event {number}"));
+        net.pass(300);
+    }
+    net.check_members(&[1, 2, 3, 4]);
+    let first = |group: u32| replicas(GroupId(group), &tags(&[1, 2, 3, 4]), 3)[0];
+    let its = (0..GROUPS).filter(|group| first(*group) == NameTag(4)).count() as u64;
+    assert!(0 < its, "the placement gives it something to lead");
+    assert_eq!(net.gauges(fourth).groups_led, its, "it leads what it is the first for");
+    net.tell_all(&wishes(3, &[2, 3, 4]));
+    for number in 40..60 {
+        net.append("s", &format!("event {number}"));
+        net.pass(300);
+    }
+    net.check_members(&[2, 3, 4]);
+    let gone = net.gauges(node(1, 1));
+    assert_eq!((gone.groups_hosted, gone.groups_led, gone.groups_not_ready), (0, 0, 0));
+    for own in [node(2, 1), node(3, 1), fourth] {
+        assert_eq!(net.events(own, "s").len(), 60, "{own}");
+    }
+    // It comes back with what it had, and is brought up to date.
+    net.tell_all(&wishes(4, &[1, 2, 3]));
+    net.pass(8_000);
+    net.check_members(&[1, 2, 3]);
+    assert_eq!(net.events(node(1, 1), "s").len(), 60);
+    assert_eq!(net.append("s", "last").seq.0, 61);
+}
+
+#[test]
+fn who_knows_less_than_others_moves_nothing() {
+    let (mut net, fourth) = four();
+    let ignorant = founders()[0];
+    let wanted = wishes(2, &[1, 2, 3, 4]);
+    let incomplete = Wishes { complete: false, ..wanted.clone() };
+    net.tell(&[fourth], &incomplete);
+    net.tell(&founders(), &incomplete);
+    net.pass(6_000);
+    net.check_members(&[1, 2, 3]);
+    // The ignorant node leads a group that has moved, and must not undo that.
+    net.tell(&[ignorant], &wishes(1, &[1, 2, 3]));
+    let knowing = [node(2, 1), node(3, 1), fourth];
+    net.tell(&knowing, &wanted);
+    net.pass(8_000);
+    let before: Vec<Vec<NameTag>> = (0..GROUPS).map(|group| net.voters(group)).collect();
+    assert!(before.iter().any(|voters| voters.contains(&NameTag(4))), "others do move groups");
+    net.tell_all(&wanted);
+    net.pass(8_000);
+    net.check_members(&[1, 2, 3, 4]);
+    for (group, before) in before.iter().enumerate().filter(|(_, b)| b.contains(&NameTag(4))) {
+        assert_eq!(net.voters(u32::try_from(group).unwrap()), *before, "nothing was undone");
+    }
+}
+
+#[test]
+fn a_tail_ends_when_its_group_leaves_the_node() {
+    let (mut net, _) = four();
+    // Some session's group leaves one of the founders.
+    let leaves = |name: &String| {
+        let group = Placement::new(GROUPS, 1).group(name);
+        let stay = replicas(group, &tags(&[1, 2, 3, 4]), 3);
+        let gone = founders().into_iter().find(|own| !stay.contains(&tag(*own)));
+        gone.map(|own| (name.clone(), own))
+    };
+    let names = (0..100).map(|number| format!("s{number}"));
+    let (name, at) = names.filter_map(|name| leaves(&name)).next().expect("one of a hundred");
+    net.call(&create(&name));
+    net.append(&name, "an event");
+    net.pass(100);
+    let tail = TailId(77);
+    let open = TailOpen { session: id(&name), cursor: Seq(1) };
+    net.give(at, Input::TailOpen { tail, open });
+    net.pass(100);
+    let messages = |net: &mut Net| {
+        net.nodes.get_mut(&at).unwrap().clients.tails.remove(&tail).unwrap_or_default()
+    };
+    assert_eq!(messages(&mut net), [TailMessage::Opened]);
+    net.tell_all(&wishes(2, &[1, 2, 3, 4]));
+    net.pass(8_000);
+    net.check_members(&[1, 2, 3, 4]);
+    assert_eq!(messages(&mut net), [TailMessage::Closed(TailEnd::Lost)]);
+}

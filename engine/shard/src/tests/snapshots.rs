@@ -1,0 +1,199 @@
+//! Snapshots of groups that go on meanwhile, and blocks that cannot be read and come from another
+//! replica.
+
+use std::collections::BTreeSet;
+
+use model::api::{EventsPage, Reply, Request, TailEnd, TailMessage};
+use model::ids::Seq;
+use raft::NodeId;
+
+use crate::effect::{Facts, FileName, Input, TailId};
+use crate::peer::PeerMessage;
+
+use super::cluster::{Net, founders, node, options};
+use super::world::{FakeDisk, create, id};
+
+fn facts(net: &Net, at: NodeId) -> Facts {
+    net.nodes[&at].shard.as_ref().unwrap().facts()
+}
+
+fn is_bulk(message: &PeerMessage) -> bool {
+    matches!(message, PeerMessage::Snapshot { .. })
+}
+
+/// Lets time pass while one part of a snapshot arrives every ten milliseconds.
+fn pass_slowly(net: &mut Net, millis: u64) {
+    for _ in 0..millis / 10 {
+        net.pass(10);
+        if !net.held.is_empty() {
+            let (from, to, message) = net.held.remove(0);
+            net.give(to, Input::Peer { from, message });
+        }
+    }
+}
+
+/// Flips a bit in the middle of every chunk of a node.
+fn rot(net: &mut Net, at: NodeId) -> usize {
+    let files = &mut net.nodes.get_mut(&at).unwrap().disk.files;
+    let chunks = files.iter_mut().filter(|(name, _)| matches!(name, FileName::Chunk(_)));
+    chunks.map(|(_, bytes)| bytes[200] ^= 1).count()
+}
+
+/// A cluster with a session "s" of `events`, each on disk of all nodes but for the last few.
+fn filled(events: usize) -> Net {
+    let mut net = Net::new(1, 64 * 1024);
+    net.pass(1_500);
+    net.call(&create("s"));
+    for number in 0..events {
+        net.append("s", &format!("{number:0500}"));
+    }
+    net.pass(500);
+    for own in founders() {
+        assert!(0 < facts(&net, own).checkpoints, "some of it has left memory");
+    }
+    net
+}
+
+#[test]
+fn a_follower_of_a_busy_group_is_brought_up_by_one_snapshot() {
+    let mut net = Net::new(1, 64 * 1024);
+    net.pass(1_500);
+    for name in ["a", "b", "c"] {
+        net.call(&create(name));
+    }
+    let leader = net.leaders()[&0];
+    let behind = founders().into_iter().find(|id| *id != leader).unwrap();
+    net.kill(behind);
+    let text = "x".repeat(500);
+    let mut count = 0;
+    while count < 300 {
+        net.append("a", &text);
+        count += 1;
+    }
+    net.restart(behind);
+    net.holds = is_bulk;
+    // More than the log keeps for a follower that is a little behind goes by meanwhile.
+    let mut rounds = 0;
+    while facts(&net, behind).snapshots_installed == 0 {
+        for _ in 0..11 {
+            net.append("a", &text);
+            count += 1;
+        }
+        net.append("b", &text);
+        pass_slowly(&mut net, 10);
+        rounds += 1;
+        assert!(rounds < 1_000, "a snapshot comes to its end");
+    }
+    assert!(32 * 1024 < rounds * 12 * text.len(), "{rounds}");
+    for _ in 0..100 {
+        net.append("a", &text);
+        count += 1;
+        pass_slowly(&mut net, 10);
+    }
+    net.holds = |_| false;
+    net.pass(1_000);
+    assert_eq!(facts(&net, behind).snapshots_installed, 1);
+    assert_eq!(net.gauges(behind).groups_not_ready, 0);
+    assert_eq!(net.events(behind, "a").len(), count);
+}
+
+#[test]
+fn a_block_that_rots_comes_from_another_replica() {
+    let mut net = filled(150);
+    let whole = net.events(founders()[0], "s");
+    let rotten = founders()[1];
+    let blocks = rot(&mut net, rotten);
+    assert!(0 < blocks);
+    assert!(net.events(rotten, "s") == whole, "a tail does not notice");
+    net.pass(200);
+    let repaired = facts(&net, rotten).chunk_blocks_repaired;
+    assert_eq!(repaired, facts(&net, rotten).chunk_read_failures);
+    // From now on it needs nobody, also after a checkpoint and a restart.
+    for number in 0..150 {
+        net.append("s", &format!("{number:0500}"));
+    }
+    net.pass(500);
+    net.kill(rotten);
+    net.restart(rotten);
+    net.pass(1_000);
+    assert!(net.events(rotten, "s")[..150] == whole);
+    assert_eq!(facts(&net, rotten).chunk_read_failures, 0);
+}
+
+#[test]
+fn a_page_waits_for_the_block_of_another_replica() {
+    let mut net = filled(150);
+    let leader = net.leaders()[&0];
+    rot(&mut net, leader);
+    let page = Request::Events(EventsPage { session: id("s"), cursor: Seq(0), limit: 1_000 });
+    let Some(Reply::Events { events, .. }) = net.ask(leader, page) else { panic!("a page") };
+    assert_eq!(events.len(), 150);
+    assert!(0 < facts(&net, leader).chunk_read_failures);
+}
+
+#[test]
+fn a_block_nobody_has_ends_the_tail() {
+    let mut net = filled(150);
+    for own in founders() {
+        rot(&mut net, own);
+    }
+    let at = founders()[2];
+    let (tail, cursor) = (TailId(1 << 40), Seq(0));
+    let open = model::api::TailOpen { session: id("s"), cursor };
+    net.give(at, Input::TailOpen { tail, open });
+    net.settle();
+    let messages = net.nodes.get_mut(&at).unwrap().clients.tails.remove(&tail).unwrap();
+    assert_eq!(messages.last(), Some(&TailMessage::Closed(TailEnd::Unreadable)));
+    assert_eq!(facts(&net, at).chunk_blocks_repaired, 0);
+    // What can be read is still served.
+    net.append("s", "after");
+}
+
+#[test]
+fn a_leader_with_a_rotten_block_brings_up_a_node_that_lost_its_disk() {
+    let mut net = filled(300);
+    net.pass(4_000);
+    let leader = net.leaders()[&0];
+    let whole = net.events(leader, "s");
+    let lost = founders().into_iter().find(|id| *id != leader).unwrap();
+    net.kill(lost);
+    net.nodes.remove(&lost);
+    rot(&mut net, leader);
+    let name = (1..=3).find(|name| node(*name, 1) == lost).unwrap();
+    let new = node(name, 2);
+    net.add(options(new, 1, 64 * 1024), FakeDisk::default());
+    net.pass(10_000);
+    assert!(net.events(new, "s") == whole);
+    let others: BTreeSet<NodeId> = founders().into_iter().filter(|id| *id != lost).collect();
+    for own in others {
+        assert_eq!(net.gauges(own).groups_not_ready, 0);
+    }
+    assert!(0 < facts(&net, leader).chunk_blocks_repaired, "the leader mends itself");
+}
+
+#[test]
+fn many_small_blocks_come_together() {
+    let mut net = Net::new(1, 64 * 1024);
+    net.pass(1_500);
+    let names: Vec<String> = (0..200).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        net.call(&create(name));
+        net.append(name, "one");
+    }
+    let behind = founders()[2];
+    net.kill(behind);
+    let text = "x".repeat(700);
+    for name in &names {
+        net.append(name, &text);
+    }
+    net.restart(behind);
+    net.holds = is_bulk;
+    // A part each ten milliseconds: one by one, 200 blocks would take four seconds.
+    pass_slowly(&mut net, 1_500);
+    assert!(0 < facts(&net, behind).snapshots_installed);
+    net.holds = |_| false;
+    net.pass(500);
+    for name in &names {
+        assert_eq!(net.events(behind, name).len(), 2);
+    }
+}
