@@ -128,6 +128,8 @@ pub struct Shard {
     /// Groups whose entries are being written once more: the batch that ends it, and the segment it
     /// began in.
     pub(crate) rewriting: Vec<(GroupId, BatchNumber, SegmentNumber)>,
+    /// The segment in which a group's entries were last written once more to their end.
+    pub(crate) rewritten: BTreeMap<GroupId, SegmentNumber>,
     pub(crate) scratch: AlignedVec,
     pub(crate) facts: Facts,
     pub(crate) restless: Restless,
@@ -193,6 +195,7 @@ impl Shard {
             looked_at: None,
             pinned_since: None,
             rewriting: Vec::new(),
+            rewritten: BTreeMap::new(),
             scratch: AlignedVec::new(),
             facts: Facts::default(),
         }

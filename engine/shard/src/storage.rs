@@ -5,7 +5,7 @@ use model::ids::{GroupId, Now};
 use model::limits::{SEGMENTS_MAX, SEGMENTS_PER_CHECKPOINT};
 
 use crate::chunk::Damage;
-use crate::effect::{BatchNumber, Completion, DiskOp, NoSpace};
+use crate::effect::{BatchNumber, Completion, DiskOp, NoSpace, SegmentNumber};
 use crate::flush::{Progress, covered};
 use crate::group::Group;
 use crate::reads::Purpose;
@@ -149,8 +149,18 @@ impl Shard {
         let patient = now.monotonic.saturating_sub(since) < REWRITE_AFTER_MICROS
             && self.wal.segments_in_use() < SEGMENTS_MAX;
         if !patient {
+            let due = |group: &GroupId| self.may_rewrite(*group);
+            let pinning: Vec<_> = pinning.into_iter().filter(due).collect();
             pinning.into_iter().for_each(|group| self.rewrite(group));
         }
+    }
+
+    /// Whether enough was written since a group's entries were written once more. If they alone fill the
+    /// log to where it is looked at, writing them once more frees nothing and would go on for ever.
+    fn may_rewrite(&self, group: GroupId) -> bool {
+        let Some(ended) = self.rewritten.get(&group) else { return true };
+        let next = SegmentNumber(ended.0 + SEGMENTS_PER_CHECKPOINT as u64);
+        self.wal.current_segment().is_some_and(|current| next <= current)
     }
 
     /// Writes a group's entries that are not applied once more.
@@ -174,11 +184,12 @@ impl Shard {
 
     /// Notes what was written once more and is durable.
     fn note_rewritten(&mut self, durable: BatchNumber) {
-        let wal = &mut self.wal;
+        let (wal, rewritten) = (&mut self.wal, &mut self.rewritten);
         self.rewriting.retain(|(group, batch, from)| {
             let waits = durable < *batch;
             if !waits {
                 wal.note_rewritten(*group, *from);
+                rewritten.extend(wal.current_segment().map(|current| (*group, current)));
             }
             waits
         });

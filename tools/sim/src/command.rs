@@ -6,6 +6,7 @@ use crate::options::Options;
 pub(crate) const USAGE: &str = "\
 cargo sim SEED [OPTION=VALUE ...] [--twice] [--trace]
 cargo sim --seeds FROM..TO [OPTION=VALUE ...] [--twice] [--threads N]
+cargo sim --enumerate [--seeds FROM..TO] [--threads N]
 cargo sabotage NAME|all --seeds FROM..TO
   options: nodes=N seconds=N clients=N calm=MILLISECONDS weather=calm
            faults=all|none|NAME,NAME... without=NAME,NAME... scenario=NAME theme=NAME extras=none";
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) threads: usize,
     /// Which bug on purpose is looked for, or all.
     pub(crate) sabotage: Option<String>,
+    /// Whether everything that can happen to files is gone through instead.
+    pub(crate) enumerate: bool,
 }
 
 impl Plan {
@@ -58,12 +61,17 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Plan, String> {
         trace: false,
         threads: 2,
         sabotage: None,
+        enumerate: false,
     };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} wants a value"));
         match word {
             "--twice" => plan.twice = true,
+            "--enumerate" => {
+                plan.enumerate = true;
+                (plan.first, plan.end) = crate::enumerate::SEEDS;
+            }
             "--trace" => plan.trace = true,
             "--sabotage" => plan.sabotage = Some(value()?.to_owned()),
             "--threads" => plan.threads = number(value()?)?,

@@ -25,6 +25,7 @@ mod dice;
 mod disk;
 mod doors;
 mod event;
+mod enumerate;
 mod ground;
 mod health;
 mod invariants;
@@ -63,7 +64,8 @@ pub(crate) fn say(line: &str) {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match command::parse(&arguments) {
-        Ok(plan) if carry_out(&plan) => ExitCode::SUCCESS,
+        Ok(plan) if plan.enumerate && enumerate::run(&plan) => ExitCode::SUCCESS,
+        Ok(plan) if !plan.enumerate && carry_out(&plan) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(what) => {
             say(&what);

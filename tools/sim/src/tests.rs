@@ -2,6 +2,7 @@
 
 mod admin;
 mod disk;
+mod enumerate;
 mod pieces;
 mod plans;
 mod raft;

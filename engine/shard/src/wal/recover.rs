@@ -22,7 +22,8 @@ use model::limits::BLOCK_BYTES;
 
 use crate::effect::{BatchNumber, SegmentNumber};
 use crate::wal::format::{
-    Batch, Damage, HardState, Header, LogFloor, LogIdentity, Record, RecordKind,
+    Batch, Damage, HEADER_BYTES, HardState, Header, LogFloor, LogIdentity, MAGIC, Record,
+    RecordKind,
 };
 use crate::wal::inspect::headers;
 use crate::wal::segments::Segment;
@@ -290,6 +291,7 @@ impl Recovery {
                     return Err(self.corruption(number, offset, Trouble::Unexplained(unknown)));
                 }
                 Err(found) => {
+                    let found = without_name(&image[offset..], found);
                     self.end = Some(Place { segment: number, offset, found });
                     return Ok(offset);
                 }
@@ -411,6 +413,17 @@ impl Recovery {
 
     fn corruption(&self, segment: SegmentNumber, offset: usize, what: Trouble) -> Corruption {
         Corruption { shard: self.identity.shard, segment, offset, batch: self.batch, what }
+    }
+}
+
+/// What was found, unless it is a header that has lost nothing but its name: that was written, and its
+/// batch may have been acknowledged.
+fn without_name(bytes: &[u8], found: Damage) -> Damage {
+    let Some(mut head) = bytes.first_chunk::<HEADER_BYTES>().copied() else { return found };
+    head[..MAGIC.len()].copy_from_slice(&MAGIC);
+    match found {
+        Damage::Blank if Header::decode(&head).is_ok() => Damage::HeaderChecksum,
+        found => found,
     }
 }
 

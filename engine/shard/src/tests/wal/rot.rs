@@ -134,6 +134,8 @@ fn the_newest_batch_without_a_mark_is_cut_when_damaged() {
     for at in offset..offset + newest.bytes.len() {
         patient.image(newest.segment)[at] ^= 0x10;
         patient.check(Some(&newest));
+        let (recovered, _) = patient.files.recover(None).unwrap();
+        assert!(recovered.cut.is_some(), "one bit leaves enough to see that there was a batch");
         patient.image(newest.segment)[at] ^= 0x10;
     }
     // With the mark the same damage is named: that is what marks are for.
