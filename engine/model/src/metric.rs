@@ -145,7 +145,7 @@ metrics! {
     TailsTooSlow "starcite_tails_too_slow_total" Counter, Count, ["shard"],
         "Tails ended because their connections did not keep up.";
     GroupsNotReady "starcite_groups_not_ready" Gauge, Count, ["shard"],
-        "Groups that cannot commit yet, or are not caught up here.";
+        "Groups that should be held here and do not count on it yet, cannot commit, or are not caught up here.";
     GroupsHosted "starcite_groups_hosted" Gauge, Count, ["shard"],
         "Groups this node is a member of.";
     GroupsLed "starcite_groups_led" Gauge, Count, ["shard"],

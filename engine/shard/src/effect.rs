@@ -338,6 +338,17 @@ pub struct Facts {
     pub snapshots_installed: u64,
 }
 
+/// What a node lacks to serve a group that it holds, or should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lack {
+    /// Its vote: it should hold the group, and the members do not count on it yet.
+    Membership,
+    /// A leader that it knows.
+    Leader,
+    /// Some of what is committed.
+    Progress,
+}
+
 /// How full a shard is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gauges {
@@ -349,7 +360,8 @@ pub struct Gauges {
     pub hot_bytes: u64,
     /// Segments the log holds.
     pub log_segments: u64,
-    /// Groups that cannot commit yet, or are not caught up here.
+    /// Groups that should be held here and do not count on it yet, cannot commit, or are not caught up
+    /// here.
     pub groups_not_ready: u64,
     /// Groups this node is a member of.
     pub groups_hosted: u64,

@@ -11,7 +11,8 @@ use model::ids::GroupId;
 use raft::{Entry, Index, Node, NodeId, Role, Snapshot, Term};
 
 use crate::checkpoint::GroupMark;
-use crate::effect::{TailId, Ticket};
+use crate::cluster::tag;
+use crate::effect::{Lack, TailId, Ticket};
 
 /// A group of this shard.
 #[derive(Debug)]
@@ -125,8 +126,25 @@ impl Group {
         self.node.membership().is_member(own) && !self.is_orphan
     }
 
+    /// What keeps this node from doing for the group what it should. A node that should hold the group
+    /// must vote in it, and in the members before a change too as long as those have a say: until then
+    /// the group's quorum is one of others, which cannot spare any of them for this node's sake.
+    pub(crate) fn lack(&self, own: NodeId) -> Option<Lack> {
+        let members = self.node.membership();
+        let counts = members.voters.contains(&own)
+            && (!members.is_joint() || members.outgoing.contains(&own));
+        if self.wanted.contains(&tag(own)) && !(counts && self.is_hosted(own)) {
+            return Some(Lack::Membership);
+        }
+        if !self.is_hosted(own) || self.is_ready() {
+            return None;
+        }
+        let is_led = self.node.status().leader.is_some();
+        Some(if is_led { Lack::Progress } else { Lack::Leader })
+    }
+
     /// Whether the group can commit and what is applied here is not behind.
-    pub(crate) fn is_ready(&self) -> bool {
+    fn is_ready(&self) -> bool {
         let status = self.node.status();
         match status.role {
             Role::Leader => self.is_serving(),

@@ -41,7 +41,8 @@ pub struct NeighbourStatus {
     pub node: NodeId,
     /// Whether there is a connection from it and all its shards give signs of life.
     pub lives: bool,
-    /// Whether every group it hosts can commit and is caught up there, as it says itself.
+    /// Whether it votes in every group it should hold, and every group it holds can commit and is caught
+    /// up there, as it says itself.
     pub ready: bool,
     /// How much of what operators said it knows.
     pub intent: u64,

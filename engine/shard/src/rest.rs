@@ -18,7 +18,7 @@ pub(crate) struct Restless {
     ticking: BTreeSet<usize>,
     /// Those with requests or reads that wait.
     waiting: BTreeSet<usize>,
-    /// Those hosted here that cannot commit or are behind.
+    /// Those that should be held here and are not, cannot commit or are behind.
     failing: BTreeSet<usize>,
 }
 
@@ -28,7 +28,7 @@ impl Restless {
         Restless { failing: (0..groups).collect(), ..Restless::default() }
     }
 
-    /// Groups hosted here that cannot commit or are behind.
+    /// Groups that should be held here and are not, cannot commit or are behind.
     pub(crate) fn failing(&self) -> usize {
         self.failing.len()
     }
@@ -54,7 +54,7 @@ impl Shard {
         let restless = &mut self.restless;
         put(&mut restless.ticking, slot, !is_at_rest(group, group.is_hosted(own)));
         put(&mut restless.waiting, slot, group.has_waiting() || group.has_reads());
-        put(&mut restless.failing, slot, group.is_hosted(own) && !group.is_ready());
+        put(&mut restless.failing, slot, group.lack(own).is_some());
     }
 
     pub(crate) fn tick_groups(&mut self) {

@@ -17,7 +17,9 @@ use rkyv::util::AlignedVec;
 
 use crate::checkpoint::put_session;
 use crate::cluster::Cluster;
-use crate::effect::{BatchNumber, DiskOp, Effect, Facts, Gauges, Input, SegmentNumber, Ticket};
+use crate::effect::{
+    BatchNumber, DiskOp, Effect, Facts, Gauges, Input, Lack, SegmentNumber, Ticket,
+};
 use crate::export::Exports;
 use crate::flush::Flush;
 use crate::group::Group;
@@ -271,7 +273,8 @@ impl Shard {
         }
     }
 
-    /// Whether every group hosted here can commit and is caught up, as of the last turn.
+    /// Whether this node has its vote in every group it should hold, and every group held here can
+    /// commit and is caught up, as of the last turn.
     pub fn is_ready(&self) -> bool {
         self.restless.failing() == 0
     }
@@ -308,12 +311,10 @@ impl Shard {
             && group.node.membership().voters.iter().any(|id| could(&id))
     }
 
-    /// A group hosted here that cannot commit or is behind, and whether its leader is known.
-    pub fn failing(&self) -> Option<(GroupId, bool)> {
+    /// A group that this node cannot serve as it should, and why.
+    pub fn failing(&self) -> Option<(GroupId, Lack)> {
         let own = self.options.cluster.own;
-        let fails = |group: &&Group| group.is_hosted(own) && !group.is_ready();
-        let group = self.groups.iter().find(fails)?;
-        Some((group.id, group.leader().is_some()))
+        self.groups.iter().find_map(|group| Some((group.id, group.lack(own)?)))
     }
 
     /// Who leads each of the shard's groups, as far as is known here, and whether it is hosted here.

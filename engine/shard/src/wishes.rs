@@ -54,6 +54,8 @@ impl Shard {
         }
         self.wishes = wishes;
         self.neighbours.order_soon();
+        // It may be that this node should hold what it does not, or no longer.
+        (0..self.groups.len()).for_each(|slot| self.note_rest(slot));
     }
 
     /// Whether operators want this node to be relieved, or it is about to stop.

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::cluster::{NameTag, replicas};
+use model::cluster::NameTag;
 use model::ids::{GroupId, Placement, Seq, ShardId};
 use model::intent::Intent;
 use shard::NodeId;
 use shard::cluster::{Cluster, tag};
-use shard::effect::Gauges;
+use shard::effect::{Gauges, Lack};
 use shard::neighbours::NeighbourStatus;
 use shard::wishes::Wishes;
 
@@ -27,7 +27,7 @@ pub enum Readiness {
     Ready,
     /// A stop was asked for, or operators want the node to be relieved.
     Draining,
-    /// Some groups cannot commit, or are behind here.
+    /// Some groups should be held here and do not count on it yet, cannot commit, or are behind here.
     Starting {
         /// How many.
         groups_not_ready: u64,
@@ -45,7 +45,8 @@ pub(crate) struct Grounds {
     pub(crate) draining: bool,
     /// The node holds no data.
     pub(crate) router: bool,
-    /// Groups that cannot commit, or are behind here; a shard that has said nothing counts as one.
+    /// Groups that should be held here and do not count on it yet, cannot commit, or are behind here; a
+    /// shard that has said nothing counts as one.
     pub(crate) groups_not_ready: u64,
     /// Whether another node that holds data is ready.
     pub(crate) hears_ready: bool,
@@ -72,8 +73,8 @@ impl Readiness {
 pub struct ShardStanding {
     /// How full it is.
     pub gauges: Gauges,
-    /// A group that cannot commit or is behind, and whether its leader is known.
-    pub failing: Option<(GroupId, bool)>,
+    /// A group that the node cannot serve as it should, and why.
+    pub failing: Option<(GroupId, Lack)>,
     /// Its groups: who leads, as far as is known here, and whether this node holds a copy.
     pub groups: Vec<(GroupId, Option<NodeId>, bool)>,
 }
@@ -83,8 +84,8 @@ pub struct ShardStanding {
 pub enum Sight {
     /// It gives signs of life.
     Alive {
-        /// Whether all it hosts can commit and is caught up, as it says itself, and it is not about to
-        /// stop.
+        /// Whether it votes in all it should hold, and all that can commit and is caught up, as it says
+        /// itself, and it is not about to stop.
         ready: bool,
         /// The last of operators' words that it knows.
         intent: Seq,
@@ -99,8 +100,6 @@ pub enum Sight {
 #[derive(Debug)]
 pub struct Standing {
     own: NameTag,
-    placement: Placement,
-    factor: u32,
     alone: bool,
     began: Instant,
     shards: Vec<Mutex<Option<ShardStanding>>>,
@@ -130,8 +129,6 @@ struct Wanted {
     complete: bool,
     /// The nodes that should hold data.
     write: Vec<NameTag>,
-    /// Whether this node should hold a group.
-    should_host: bool,
 }
 
 impl Standing {
@@ -139,16 +136,9 @@ impl Standing {
     /// it ran last.
     pub(crate) fn new(placement: Placement, cluster: &Cluster, intent: Intent) -> Standing {
         let own = tag(cluster.own);
-        let wanted = Wanted {
-            intent,
-            complete: false,
-            write: cluster.write.clone(),
-            should_host: should_host(own, placement, (&cluster.write, cluster.factor)),
-        };
+        let wanted = Wanted { intent, complete: false, write: cluster.write.clone() };
         Standing {
             own,
-            placement,
-            factor: cluster.factor,
             alone: cluster.is_alone(),
             began: Instant::now(),
             shards: (0..placement.shards()).map(|_| Mutex::default()).collect(),
@@ -184,11 +174,9 @@ impl Standing {
     }
 
     fn groups_not_ready(&self) -> u64 {
-        let levels: Vec<Option<Gauges>> = self.shards().map(|s| s.map(|s| s.gauges)).collect();
-        let failing: u64 = levels.iter().map(|l| l.map_or(1, |l| l.groups_not_ready)).sum();
-        let hosted: u64 = levels.iter().flatten().map(|l| l.groups_hosted).sum();
-        let lacks = !self.alone && lock(&self.wanted).should_host && hosted == 0;
-        failing.max(u64::from(lacks)).max(u64::from(self.write_timed_out()))
+        let failing: u64 =
+            self.shards().map(|shard| shard.map_or(1, |s| s.gauges.groups_not_ready)).sum();
+        failing.max(u64::from(self.write_timed_out()))
     }
 
     /// What each shard last said; `None` for one that has said nothing yet.
@@ -254,12 +242,7 @@ impl Standing {
         let mut known = lock(&self.wanted);
         let is_news = known.intent != *intent || known.write != write;
         if is_news || (complete && !known.complete) {
-            *known = Wanted {
-                intent: intent.clone(),
-                complete: known.complete || complete,
-                should_host: should_host(self.own, self.placement, (&write, self.factor)),
-                write,
-            };
+            *known = Wanted { intent: intent.clone(), complete: known.complete || complete, write };
             drop(known);
             self.revision.fetch_add(1, Ordering::Release);
         }
@@ -340,10 +323,6 @@ impl Standing {
                 .collect(),
         }
     }
-}
-
-fn should_host(own: NameTag, placement: Placement, (write, factor): (&[NameTag], u32)) -> bool {
-    (0..placement.groups()).any(|group| replicas(GroupId(group), write, factor).contains(&own))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@ use model::error::Code;
 use model::ids::{GroupId, Seq};
 use model::intent::{Intent, Word};
 use serde_json::{Value, json};
-use shard::effect::Gauges;
+use shard::effect::{Gauges, Lack};
 use uring::ShardStanding;
 
 use crate::http::api::detail;
@@ -62,23 +62,20 @@ fn shares_add_up() {
 
 #[test]
 fn a_node_that_is_not_ready_says_why() {
-    let shard = |hosted: u64, failing: Option<(u32, bool)>| {
+    let shard = |hosted: u64, failing: Option<(u32, Lack)>| {
         let gauges = Gauges { groups_hosted: hosted, ..Gauges::default() };
-        let failing = failing.map(|(group, known)| (GroupId(group), known));
+        let failing = failing.map(|(group, lack)| (GroupId(group), lack));
         Some(ShardStanding { gauges, failing, ..ShardStanding::default() })
     };
+    let progress = |group| Some((group, Lack::Progress));
+    let (leader, membership) = (Some((2, Lack::Leader)), Some((3, Lack::Membership)));
     let cases = [
-        (vec![shard(3, Some((1, true))), None], false, 3, json!(1), "startup_sync"),
-        (
-            vec![shard(3, Some((4, true))), shard(2, Some((2, false)))],
-            true,
-            5,
-            json!(2),
-            "leader_unknown",
-        ),
-        (vec![shard(3, Some((0, true))), shard(2, None)], true, 5, json!(0), "raft_state"),
+        (vec![shard(3, progress(1)), None], false, 3, json!(1), "startup_sync"),
+        (vec![shard(3, progress(4)), shard(2, leader)], true, 5, json!(2), "leader_unknown"),
+        (vec![shard(3, progress(0)), shard(2, None)], true, 5, json!(0), "raft_state"),
+        (vec![shard(0, membership), shard(2, None)], false, 2, json!(3), "membership"),
         (vec![shard(3, None)], true, 3, Value::Null, "write_timeout"),
-        (vec![shard(0, None)], false, 0, Value::Null, "membership"),
+        (vec![shard(3, None)], false, 3, Value::Null, "ok"),
     ];
     for (shards, timed_out, checked, group, result) in cases {
         let expected = json!({

@@ -150,7 +150,8 @@ fn a_node_is_added_and_another_removed_while_all_goes_on() {
     }
     // It comes back with what it had, and is brought up to date.
     net.tell_all(&wishes(4, &[1, 2, 3]));
-    net.pass(8_000);
+    net.pass(200);
+    net.pass_until_counted(8_000, node(1, 1));
     net.check_members(&[1, 2, 3]);
     assert_eq!(net.events(node(1, 1), "s").len(), 60);
     assert_eq!(net.append("s", "last").seq.0, 61);

@@ -18,7 +18,7 @@ use shard::NodeId;
 use shard::aligned::AlignedBuffer;
 use shard::cluster::Cluster;
 use shard::effect::{
-    BatchNumber, Completion, FileName, Gauges, Input, SegmentNumber, TailId, Ticket,
+    BatchNumber, Completion, FileName, Gauges, Input, Lack, SegmentNumber, TailId, Ticket,
 };
 
 use crate::backoff::Backoff;
@@ -314,7 +314,7 @@ fn a_waiter_that_left_is_not_woken_and_leaves_no_waker() {
 
 fn level(groups_not_ready: u64) -> ShardStanding {
     let gauges = Gauges { groups_not_ready, groups_hosted: 8, ..Gauges::default() };
-    let failing = (0 < groups_not_ready).then_some((GroupId(1), false));
+    let failing = (0 < groups_not_ready).then_some((GroupId(1), Lack::Leader));
     ShardStanding { gauges, failing, groups: Vec::new() }
 }
 

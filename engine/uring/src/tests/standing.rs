@@ -5,7 +5,7 @@ use model::ids::{GroupId, Placement, Seq, ShardId};
 use model::intent::Intent;
 use shard::NodeId;
 use shard::cluster::{Cluster, Timing};
-use shard::effect::Gauges;
+use shard::effect::{Gauges, Lack};
 use shard::neighbours::NeighbourStatus;
 
 use crate::kept::{keep_intent, kept_intent};
@@ -26,7 +26,7 @@ fn standing(own: &str) -> Standing {
 
 fn shard(groups_not_ready: u64, groups_hosted: u64, groups_to_give: u64) -> ShardStanding {
     let gauges = Gauges { groups_not_ready, groups_hosted, groups_to_give, ..Gauges::default() };
-    let failing = (0 < groups_not_ready).then_some((GroupId(2), true));
+    let failing = (0 < groups_not_ready).then_some((GroupId(2), Lack::Progress));
     ShardStanding { gauges, failing, groups: Vec::new() }
 }
 
@@ -76,8 +76,8 @@ fn a_node_that_holds_data_becomes_ready_step_by_step() {
     assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 1 }, "silent");
     standing.report(ShardId(0), shard(2, 4, 0));
     assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 2 });
-    standing.report(ShardId(0), shard(0, 0, 0));
-    assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 1 }, "no copy yet");
+    standing.report(ShardId(0), shard(3, 1, 0));
+    assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 3 }, "one copy");
     standing.report(ShardId(0), shard(0, 4, 0));
     assert_eq!(standing.readiness(), Readiness::Unaware);
     set(&standing, &said(&[("drain", "b")]), false);
@@ -216,8 +216,8 @@ fn what_operators_add_and_remove_changes_who_should_hold_data() {
     assert!(!standing.is_router());
     let wishes = standing.wishes();
     assert_eq!((wishes.write, wishes.preferred), (four, vec![(GroupId(2), name_tag("d"))]));
-    standing.report(ShardId(0), shard(0, 0, 0));
-    assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 1 }, "no copy yet");
+    standing.report(ShardId(0), shard(4, 0, 0));
+    assert_eq!(standing.readiness(), Readiness::Starting { groups_not_ready: 4 }, "no copy yet");
     intent.take(Seq(3), br#"{"type":"remove","payload":{"node":"d"}}"#);
     let three = ["a", "b", "c"].map(name_tag).to_vec();
     standing.set_intent(&intent, three, true);

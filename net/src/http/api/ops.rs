@@ -6,6 +6,7 @@ use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Request, StatusCode};
 use model::error::Code;
 use serde_json::{Value, json};
+use shard::effect::Lack;
 use uring::{Readiness, ShardStanding};
 
 use crate::http::api::{Visit, input};
@@ -129,10 +130,11 @@ pub(crate) fn detail(
     let failing = said.filter_map(|shard| shard.failing).min();
     let result = match failing {
         _ if shards.iter().any(Option::is_none) => "startup_sync",
-        Some((_, false)) => "leader_unknown",
-        Some((_, true)) => "raft_state",
+        Some((_, Lack::Membership)) => "membership",
+        Some((_, Lack::Leader)) => "leader_unknown",
+        Some((_, Lack::Progress)) => "raft_state",
         None if write_timed_out => "write_timeout",
-        None => "membership",
+        None => "ok",
     };
     json!({
         "startup_mode": startup.map(Startup::name),

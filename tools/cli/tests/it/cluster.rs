@@ -253,6 +253,20 @@ fn a_node_is_replaced_with_an_empty_disk() {
 }
 
 #[test]
+fn once_a_replaced_node_is_ready_another_may_go() {
+    let mut cluster = Cluster::start();
+    // Some in every group.
+    let sessions = cluster.sessions(48);
+    cluster.append(&sessions, 1);
+    cluster.kill(2);
+    std::fs::remove_dir_all(cluster.nodes[2].data()).expect("its data can be removed");
+    cluster.restart(2);
+    cluster.kill(0);
+    cluster.append(&sessions, 2);
+    cluster.check(&sessions, 2);
+}
+
+#[test]
 fn nobody_founds_a_cluster_before_all_are_there() {
     let mut cluster = Cluster::stopped(3);
     cluster.nodes[0].spawn();
