@@ -114,7 +114,8 @@ pub const REPAIR_PATIENCE_MS: u64 = 1_000;
 pub const SNAPSHOT_RETRY_MS: u64 = 500;
 /// Milliseconds without a word after which either side gives a snapshot up.
 pub const SNAPSHOT_SILENCE_MS: u64 = 5_000;
-/// Leaderships a shard hands over in a second to spread them evenly.
+/// Leaderships a shard hands over in a second to spread them evenly; a quarter of what it leads, if that
+/// is more, when its node is to lead nothing.
 pub const TRANSFERS_PER_SECOND: usize = 16;
 /// Changes of members a shard begins in a second.
 pub const CHANGES_PER_SECOND: usize = 8;

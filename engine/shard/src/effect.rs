@@ -347,6 +347,8 @@ pub enum Lack {
     Leader,
     /// Some of what is committed.
     Progress,
+    /// Room for the group's log on disk.
+    Room,
 }
 
 /// How full a shard is now.
@@ -361,7 +363,7 @@ pub struct Gauges {
     /// Segments the log holds.
     pub log_segments: u64,
     /// Groups that should be held here and do not count on it yet, cannot commit, or are not caught up
-    /// here.
+    /// here; all that are held if there is no room for the log.
     pub groups_not_ready: u64,
     /// Groups this node is a member of.
     pub groups_hosted: u64,

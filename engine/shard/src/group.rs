@@ -45,6 +45,8 @@ pub(crate) struct Group {
     pub(crate) was_hosted: bool,
     /// Since when no leader is known.
     pub(crate) leaderless_since: Option<u64>,
+    /// To whom it was last handed over, in which term, and when.
+    pub(crate) offered: Option<(NodeId, Term, u64)>,
     /// Whether the group has left the node, as far as one can know that was cut off when it did.
     pub(crate) is_orphan: bool,
 }
@@ -111,6 +113,7 @@ impl Group {
             deposed_at: None,
             was_hosted: false,
             leaderless_since: None,
+            offered: None,
             is_orphan: false,
         }
     }

@@ -34,6 +34,7 @@ use crate::repairs::Repairs;
 use crate::rest::Restless;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
+use crate::storage::Room;
 use crate::tails::Tails;
 use crate::wal::{LogIdentity, Wal};
 use crate::wishes::Wishes;
@@ -117,6 +118,7 @@ pub struct Shard {
     pub(crate) segment_retry_at: Option<u64>,
     /// When to try again after there was no room for a flush.
     pub(crate) flush_retry_at: Option<u64>,
+    pub(crate) room: Room,
     /// Whether background work can go on without waiting for anything.
     pub(crate) more_work: bool,
     /// Whether a flush would find anything new.
@@ -191,6 +193,7 @@ impl Shard {
             log_active_at: 0,
             segment_retry_at: None,
             flush_retry_at: None,
+            room: Room::default(),
             more_work: false,
             changed_since_flush: false,
             flush_due: false,
@@ -273,10 +276,10 @@ impl Shard {
         }
     }
 
-    /// Whether this node has its vote in every group it should hold, and every group held here can
-    /// commit and is caught up, as of the last turn.
+    /// Whether this node has its vote in every group it should hold, every group held here can commit and
+    /// is caught up, and what comes in finds room, as of the last turn.
     pub fn is_ready(&self) -> bool {
-        self.restless.failing() == 0
+        self.restless.failing() == 0 && !self.room.is_lacking
     }
 
     /// The other nodes as this shard hears them.
@@ -289,13 +292,15 @@ impl Shard {
         let own = self.options.cluster.own;
         let count =
             |is: &dyn Fn(&Group) -> bool| self.groups.iter().filter(|g| is(g)).count() as u64;
+        let hosted = count(&|group| group.is_hosted(own));
+        let unwritable = if self.room.is_lacking { hosted.max(1) } else { 0 };
         Gauges {
             sessions: self.machine.sessions.len() as u64,
             tails: self.tails.len() as u64,
             hot_bytes: self.machine.hot_bytes,
             log_segments: self.wal.segments_in_use() as u64,
-            groups_not_ready: self.restless.failing() as u64,
-            groups_hosted: count(&|group| group.is_hosted(own)),
+            groups_not_ready: (self.restless.failing() as u64).max(unwritable),
+            groups_hosted: hosted,
             groups_led: count(&|group| group.node.status().role == Role::Leader),
             groups_to_give: count(&|group| self.could_be_given(group)),
             groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
@@ -314,7 +319,9 @@ impl Shard {
     /// A group that this node cannot serve as it should, and why.
     pub fn failing(&self) -> Option<(GroupId, Lack)> {
         let own = self.options.cluster.own;
-        self.groups.iter().find_map(|group| Some((group.id, group.lack(own)?)))
+        let found = self.groups.iter().find_map(|group| Some((group.id, group.lack(own)?)));
+        let unwritable = self.groups.first().filter(|_| self.room.is_lacking);
+        found.or_else(|| Some((unwritable?.id, Lack::Room)))
     }
 
     /// Who leads each of the shard's groups, as far as is known here, and whether it is hosted here.

@@ -2,7 +2,7 @@
 
 use model::api::Event;
 use model::ids::{GroupId, Now};
-use model::limits::{SEGMENTS_MAX, SEGMENTS_PER_CHECKPOINT};
+use model::limits::{LOG_STALL_MS, SEGMENTS_MAX, SEGMENTS_PER_CHECKPOINT};
 
 use crate::chunk::Damage;
 use crate::effect::{BatchNumber, Completion, DiskOp, NoSpace, SegmentNumber};
@@ -19,6 +19,15 @@ const SPACE_RETRY_MICROS: u64 = 500_000;
 /// Monotonic microseconds for which entries may keep an old segment before they are written once more:
 /// most of the time they are applied within an election.
 const REWRITE_AFTER_MICROS: u64 = 3_000_000;
+
+/// Whether the log takes what comes in.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// Since when records wait that cannot even be handed to the disk.
+    stuck_since: Option<u64>,
+    /// Whether it does not, and others can.
+    pub(crate) is_lacking: bool,
+}
 
 impl Shard {
     pub(crate) fn completed(&mut self, completion: Completion, now: Now) {
@@ -223,5 +232,19 @@ impl Shard {
             self.facts.log_bytes += write.buffer.len() as u64;
             self.ops.insert(0, DiskOp::LogWrite(write));
         }
+        self.look_at_room(now);
+    }
+
+    /// Notes whether this node refuses what another could take: the disk says that it has no room, or
+    /// there has been no segment to write to for long.
+    fn look_at_room(&mut self, now: Now) {
+        let is_stuck = self.wal.in_flight().is_none() && self.wal.pending();
+        let since = self.room.stuck_since.unwrap_or(now.monotonic);
+        self.room.stuck_since = is_stuck.then_some(since);
+        let is_over = is_stuck && LOG_STALL_MS * 1_000 <= now.monotonic.saturating_sub(since);
+        let is_full = !self.wal.has_room() || self.options.hot_bytes_max <= self.machine.hot_bytes;
+        let is_refused =
+            self.segment_retry_at.is_some() || (self.flush_retry_at.is_some() && is_full);
+        self.room.is_lacking = !self.options.cluster.is_alone() && (is_over || is_refused);
     }
 }

@@ -1,6 +1,7 @@
 mod aligned;
 mod cluster;
 mod frames;
+mod handing;
 mod opening;
 mod operators;
 mod readers;

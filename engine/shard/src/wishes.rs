@@ -7,7 +7,12 @@ use model::limits::{LEARNER_LAG_MAX, TRANSFERS_PER_SECOND};
 use raft::{NodeId, PeerState};
 
 use crate::cluster::{Cluster, tag};
+use crate::group::Group;
 use crate::shard::Shard;
+
+/// How long a node is not handed a group again that it did not take: while it is tried, nobody takes
+/// the group's commands.
+const DECLINED_MICROS: u64 = 5_000_000;
 
 /// What operators want, as far as is known here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,9 +63,10 @@ impl Shard {
         (0..self.groups.len()).for_each(|slot| self.note_rest(slot));
     }
 
-    /// Whether operators want this node to be relieved, or it is about to stop.
+    /// Whether this node is to lead nothing that another can: operators want it, it is about to stop, or it
+    /// has nowhere to write what comes in.
     pub(crate) fn is_relieved(&self) -> bool {
-        self.wishes.relieves(tag(self.options.cluster.own))
+        self.wishes.relieves(tag(self.options.cluster.own)) || self.room.is_lacking
     }
 
     /// Whether a node lives and takes what it is handed.
@@ -68,15 +74,20 @@ impl Shard {
         self.neighbours.takes(node, group) && !self.wishes.relieves(tag(node))
     }
 
-    /// Hands leaderships to the nodes that should have them, a few at a time.
+    /// Hands leaderships to the nodes that should have them, a few at a time; a node that is to be relieved
+    /// is waited for, and hands over a quarter of what it leads.
     pub(crate) fn spread_leaders(&mut self, now: Now) {
-        let mut left = TRANSFERS_PER_SECOND;
+        let led = self.groups.iter().filter(|group| group.is_serving()).count();
+        let share = if self.is_relieved() { led.div_ceil(4) } else { 0 };
+        let mut left = share.max(TRANSFERS_PER_SECOND);
         for slot in 0..self.groups.len() {
             if left == 0 {
                 return;
             }
             let Some(heir) = self.heir(slot, now) else { continue };
-            if self.groups[slot].node.transfer(heir).is_ok() {
+            let group = &mut self.groups[slot];
+            if group.node.transfer(heir).is_ok() {
+                group.offered = Some((heir, group.node.status().term, now.monotonic));
                 left -= 1;
                 self.facts.leaderships_given += 1;
                 self.wake(slot);
@@ -85,41 +96,50 @@ impl Shard {
     }
 
     /// Who should lead a group that is led here instead: the node that operators prefer, else the first
-    /// of those that should hold it, which can take over and is not being relieved.
+    /// of those that should hold it, which can take over and is not being relieved. If this node is to be
+    /// relieved and none of them can, any other that has a vote.
     pub(crate) fn heir(&self, slot: usize, now: Now) -> Option<NodeId> {
         let group = &self.groups[slot];
-        let own = tag(self.options.cluster.own);
+        let own = self.options.cluster.own;
         if !group.is_serving() {
             return None;
         }
         let relieved = self.is_relieved();
+        let fit = |id: &&NodeId| {
+            **id != own
+                && self.takes(**id, group.id)
+                && (relieved || self.neighbours.is_settled(**id, now.monotonic))
+                && is_caught_up(&group.node, **id)
+                && !has_declined(group, **id, now)
+        };
         let voters = &group.node.membership().voters;
         for name in self.wishes.preferred(group.id).iter().chain(&group.wanted) {
-            if *name == own {
-                if relieved {
-                    continue;
-                }
+            if *name == tag(own) && !relieved {
                 return None;
             }
-            let fit = |id: &&NodeId| {
-                tag(**id) == *name
-                    && self.takes(**id, group.id)
-                    && (relieved || self.neighbours.is_settled(**id, now.monotonic))
-                    && is_caught_up(&group.node, **id)
-            };
-            if let Some(heir) = voters.iter().find(fit) {
-                return Some(*heir);
+            let heir = voters.iter().filter(|id| tag(**id) == *name).find(fit);
+            if heir.is_some() {
+                return heir.copied();
             }
         }
-        None
+        voters.iter().filter(|_| relieved).find(fit).copied()
     }
 }
 
-/// Whether a follower has nearly all that its leader has; the rest is waited for.
+/// Whether a node did not take a group that it was handed a while ago.
+fn has_declined(group: &Group, node: NodeId, now: Now) -> bool {
+    let term = group.node.status().term;
+    group.offered.is_some_and(|(heir, offered_in, at)| {
+        heir == node && offered_in == term && now.monotonic.saturating_sub(at) < DECLINED_MICROS
+    })
+}
+
+/// Whether a follower answers and has nearly all that its leader has; the rest is waited for.
 pub(crate) fn is_caught_up(node: &raft::Node, peer: NodeId) -> bool {
     let last = node.status().last.0;
     node.progress().any(|progress| {
         progress.id == peer
+            && progress.active
             && progress.state == PeerState::Replicate
             && last <= progress.matched.0.saturating_add(LEARNER_LAG_MAX)
     })

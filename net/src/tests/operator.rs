@@ -74,6 +74,7 @@ fn a_node_that_is_not_ready_says_why() {
         (vec![shard(3, progress(4)), shard(2, leader)], true, 5, json!(2), "leader_unknown"),
         (vec![shard(3, progress(0)), shard(2, None)], true, 5, json!(0), "raft_state"),
         (vec![shard(0, membership), shard(2, None)], false, 2, json!(3), "membership"),
+        (vec![shard(2, Some((1, Lack::Room)))], false, 2, json!(1), "local_group_down"),
         (vec![shard(3, None)], true, 3, Value::Null, "write_timeout"),
         (vec![shard(3, None)], false, 3, Value::Null, "ok"),
     ];

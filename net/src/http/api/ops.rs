@@ -133,6 +133,7 @@ pub(crate) fn detail(
         Some((_, Lack::Membership)) => "membership",
         Some((_, Lack::Leader)) => "leader_unknown",
         Some((_, Lack::Progress)) => "raft_state",
+        Some((_, Lack::Room)) => "local_group_down",
         None if write_timed_out => "write_timeout",
         None => "ok",
     };
