@@ -131,6 +131,14 @@ struct Wanted {
     write: Vec<NameTag>,
 }
 
+impl Wanted {
+    /// The nodes that are to be relieved, each with the word from which on it is.
+    fn relieved(&self) -> impl Iterator<Item = (NameTag, Seq)> {
+        let draining = self.intent.draining().iter().map(|(node, since)| (node.tag(), *since));
+        draining.filter(|(node, _)| self.write.contains(node))
+    }
+}
+
 impl Standing {
     /// A node's, before its shards have said anything. `cluster` and `intent` are as it knew them when
     /// it ran last.
@@ -266,16 +274,15 @@ impl Standing {
         known < heard.max().unwrap_or(0).max(self.said.load(Ordering::Relaxed))
     }
 
-    /// Whether operators want a node to be relieved.
+    /// Whether operators want a node to be relieved. Of a node that is to hold no data that means nothing.
     pub fn is_relieved(&self, name: NameTag) -> bool {
-        lock(&self.wanted).intent.draining().keys().any(|node| node.tag() == name)
+        lock(&self.wanted).relieved().any(|(node, _)| node == name)
     }
 
     /// Whether the node is relieved: operators want it, it leads nothing that another could lead, and
     /// every node that is alive knows.
     pub fn is_drained(&self) -> bool {
-        let intent = self.intent();
-        let own = intent.draining().iter().find(|(node, _)| node.tag() == self.own);
+        let own = lock(&self.wanted).relieved().find(|(node, _)| *node == self.own);
         let Some((_, since)) = own else { return false };
         let statuses = lock(&self.neighbours).statuses.clone();
         let everybody = statuses.iter().filter(|s| s.lives).all(|s| since.0 <= s.intent);
@@ -307,7 +314,7 @@ impl Standing {
     pub(crate) fn wishes(&self) -> Wishes {
         let wanted = lock(&self.wanted);
         let intent = &wanted.intent;
-        let mut relieved: Vec<NameTag> = intent.draining().keys().map(|node| node.tag()).collect();
+        let mut relieved: Vec<NameTag> = wanted.relieved().map(|(node, _)| node).collect();
         if self.leaving() && !relieved.contains(&self.own) {
             relieved.push(self.own);
         }

@@ -124,6 +124,23 @@ fn a_router_needs_a_node_that_is_ready() {
 }
 
 #[test]
+fn a_drained_node_that_is_to_hold_no_data_drains_no_more() {
+    let standing = standing("c");
+    let drained = said(&[("drain", "c")]);
+    set(&standing, &drained, true);
+    standing.report(ShardId(0), shard(0, 4, 0));
+    standing.report_neighbours(vec![neighbour("a", true, true, 1)]);
+    assert_eq!((standing.readiness(), standing.is_drained()), (Readiness::Draining, true));
+    standing.set_intent(&drained, ["a", "b"].map(name_tag).to_vec(), true);
+    assert_eq!((standing.readiness(), standing.is_drained()), (Readiness::Ready, false));
+    assert!(!standing.is_relieved(name_tag("c")));
+    assert_eq!(told(&standing), (1, Vec::new()));
+    // It is meant again once the node is to hold data again.
+    set(&standing, &drained, true);
+    assert_eq!(standing.readiness(), Readiness::Draining);
+}
+
+#[test]
 fn a_node_is_drained_when_all_who_live_know() {
     let standing = standing("a");
     standing.report(ShardId(0), shard(0, 4, 0));
