@@ -197,6 +197,9 @@ pub const TAIL_BATCH_MAX: u32 = 1_000;
 pub const TAIL_WINDOW_BYTES: u64 = 256 * 1024;
 /// Seconds a tail may owe its window before it is closed as too slow.
 pub const TAIL_STALL_SECONDS: u64 = 30;
+/// Milliseconds without a leader after which the tails of a group end: several elections. Its events may
+/// go on elsewhere, and whoever follows them must not take silence for rest.
+pub const LEADERLESS_TAIL_MS: u64 = 5_000;
 /// Tails open in one shard.
 pub const TAILS_PER_SHARD: usize = 100_000;
 

@@ -45,6 +45,10 @@ pub(crate) struct Group {
     pub(crate) was_hosted: bool,
     /// Since when no leader is known.
     pub(crate) leaderless_since: Option<u64>,
+    /// Since when no leader is known and nobody wants the node to hold the group.
+    pub(crate) lost_since: Option<u64>,
+    /// Whether no leader has been known for so long that its tails have ended.
+    pub(crate) is_forsaken: bool,
     /// To whom it was last handed over, in which term, and when.
     pub(crate) offered: Option<(NodeId, Term, u64)>,
     /// Whether the group has left the node, as far as one can know that was cut off when it did.
@@ -113,6 +117,8 @@ impl Group {
             deposed_at: None,
             was_hosted: false,
             leaderless_since: None,
+            lost_since: None,
+            is_forsaken: false,
             offered: None,
             is_orphan: false,
         }

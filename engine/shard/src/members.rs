@@ -3,8 +3,10 @@
 //! that should be none leave in the same step. A node that lost its disk is a new member under an old
 //! name and takes the place of its predecessor in just that way.
 
+use std::collections::BTreeSet;
+
 use model::ids::Now;
-use model::limits::CHANGES_PER_SECOND;
+use model::limits::{CHANGES_PER_SECOND, LEADERLESS_TAIL_MS};
 use raft::{Membership, NodeId};
 
 use crate::cluster::tag;
@@ -42,25 +44,31 @@ impl Shard {
         self.wishes.seq < self.neighbours.intent_known()
     }
 
-    /// Ends the tails and reads of groups that have left this node: they would never hear of another
-    /// event. A node that was cut off when it was removed is not told: no leader speaks to it any more.
-    /// It counts as removed where nobody wants it to hold the group.
+    /// Ends the tails and reads of groups that have left this node, and the tails of those that nobody
+    /// leads: they hear of no event, and may elsewhere. A node that was cut off when it was removed is not
+    /// told: no leader speaks to it any more. It counts as removed where nobody wants it to hold the group.
     pub(crate) fn look_at_hosting(&mut self, now: Now) {
         let own = self.options.cluster.own;
         let patience = ORPHAN_TIMEOUTS * self.options.cluster.timing.election_micros();
-        let mut reads = Vec::new();
+        let (mut reads, mut forsaken) = (Vec::new(), BTreeSet::new());
         for group in &mut self.groups {
-            if group.node.status().leader.is_some() || group.wanted.contains(&tag(own)) {
-                (group.leaderless_since, group.is_orphan) = (None, false);
-            } else {
-                let since = *group.leaderless_since.get_or_insert(now.monotonic);
-                group.is_orphan = patience <= now.monotonic.saturating_sub(since);
+            let is_led = group.node.status().leader.is_some();
+            let is_wanted = group.wanted.contains(&tag(own));
+            let leaderless = lasts(&mut group.leaderless_since, !is_led, now);
+            let lost = lasts(&mut group.lost_since, !is_led && !is_wanted, now);
+            group.is_orphan = lost.is_some_and(|lost| patience <= lost);
+            let is_forsaken = leaderless.is_some_and(|silent| LEADERLESS_TAIL_MS * 1_000 <= silent);
+            if !std::mem::replace(&mut group.is_forsaken, is_forsaken) && is_forsaken {
+                forsaken.insert(group.id);
             }
             let is_hosted = group.is_hosted(own);
             if std::mem::replace(&mut group.was_hosted, is_hosted) && !is_hosted {
-                self.tails.close_group(group.id, &mut self.machine);
+                forsaken.insert(group.id);
                 reads.append(&mut group.give_up_reads());
             }
+        }
+        if !forsaken.is_empty() {
+            self.tails.close_groups(&forsaken, &mut self.machine);
         }
         reads.into_iter().for_each(|read| self.turn_away(read, None));
     }
@@ -114,4 +122,10 @@ impl Shard {
         wanted.sort_unstable();
         Some(wanted)
     }
+}
+
+/// For how long something has been so, which is known to be so since a while, or begins now.
+fn lasts(since: &mut Option<u64>, is_so: bool, now: Now) -> Option<u64> {
+    *since = is_so.then(|| since.unwrap_or(now.monotonic));
+    since.map(|since| now.monotonic.saturating_sub(since))
 }

@@ -112,10 +112,10 @@ impl Tails {
         tails.swap_remove(place);
     }
 
-    /// A group has left this node: whoever follows a session of it resumes elsewhere.
-    pub(crate) fn close_group(&mut self, group: GroupId, machine: &mut Machine) {
+    /// Groups have left this node, or nobody leads them: whoever follows a session of one resumes elsewhere.
+    pub(crate) fn close_groups(&mut self, groups: &BTreeSet<GroupId>, machine: &mut Machine) {
         let is_there =
-            |(_, tail): &(&TailId, &Tail)| machine.sessions.get(tail.slot).group == group;
+            |(_, tail): &(&TailId, &Tail)| groups.contains(&machine.sessions.get(tail.slot).group);
         let ids: Vec<TailId> = self.tails.iter().filter(is_there).map(|(id, _)| *id).collect();
         for id in ids {
             self.end(id, TailEnd::Lost, machine);

@@ -219,6 +219,7 @@ fn a_node_that_was_cut_off_when_it_was_removed_notices() {
     net.give(gone, Input::TailOpen { tail, open: TailOpen { session: id("s"), cursor: Seq(20) } });
     net.pass(100);
     let rest = [node(2, 1), node(3, 1), fourth];
+    let hosted = net.gauges(gone).groups_hosted;
     net.cut.insert(gone);
     net.pass(2_000);
     net.tell(&rest, &wishes(2, &[2, 3, 4]));
@@ -226,7 +227,9 @@ fn a_node_that_was_cut_off_when_it_was_removed_notices() {
     net.check_members(&[2, 3, 4]);
     net.append("s", "what it does not hear");
     let tails = |net: &Net| net.nodes[&gone].clients.tails.get(&tail).cloned().unwrap_or_default();
-    assert_eq!(tails(&net), [TailMessage::Opened], "it does not know what is wanted");
+    // It does not know what is wanted, only that nobody leads.
+    assert_eq!(tails(&net), [TailMessage::Opened, TailMessage::Closed(TailEnd::Lost)]);
+    assert_eq!(net.gauges(gone).groups_hosted, hosted);
     net.cut.clear();
     net.tell(&[gone], &wishes(2, &[2, 3, 4]));
     net.pass(8_000);
