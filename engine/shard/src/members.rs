@@ -100,14 +100,15 @@ impl Shard {
     }
 
     /// The members a group should have, ascending: of each wanted node the life that is a member and
-    /// lives, else the one that is connected, else the one that learns, else the one that is a member. `None` while one is not
-    /// known at all: it would leave the group a member short.
+    /// lives, else the one that is connected, else the one that learns, else the one that is a member. For
+    /// a wanted node that is not known at all a voter of now stays, one that lives if there is any. `None` if
+    /// the group would be left with fewer voters than it has.
     fn wanted_members(&self, slot: usize, members: &Membership) -> Option<Vec<NodeId>> {
         let group = &self.groups[slot];
         let own = self.options.cluster.own;
+        let lives = |id: &NodeId| *id == own || self.lives(*id, slot);
         let mut wanted = Vec::new();
         for name in &group.wanted {
-            let lives = |id: &NodeId| *id == own || self.lives(*id, slot);
             let known: Vec<NodeId> = members.members().filter(|id| tag(*id) == *name).collect();
             let linked: Vec<NodeId> =
                 self.neighbours.linked().filter(|id| tag(*id) == *name).collect();
@@ -117,10 +118,16 @@ impl Shard {
             let chosen = all.clone().find(lives).or_else(|| all.clone().find(learns));
             let chosen = chosen.or_else(|| all.clone().next());
             let chosen = if tag(own) == *name { Some(own) } else { chosen };
-            wanted.push(chosen?);
+            wanted.extend(chosen);
         }
+        let unknown = group.wanted.len() - wanted.len();
+        let spare = |id: &&NodeId| !group.wanted.contains(&tag(**id));
+        let mut stay: Vec<NodeId> = members.voters.iter().filter(spare).copied().collect();
+        stay.sort_by_key(|id| !lives(id));
+        wanted.extend(stay.into_iter().take(unknown));
         wanted.sort_unstable();
-        Some(wanted)
+        let enough = members.voters.len().min(group.wanted.len());
+        (enough <= wanted.len()).then_some(wanted)
     }
 }
 

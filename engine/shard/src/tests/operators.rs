@@ -243,3 +243,44 @@ fn a_node_that_was_cut_off_when_it_was_removed_notices() {
     assert!(0 < net.gauges(gone).groups_hosted);
     assert_eq!(net.gauges(gone).groups_not_ready, 0);
 }
+
+#[test]
+fn a_node_that_never_comes_keeps_no_other_from_its_place() {
+    let (mut net, fourth) = four();
+    let placed = |group: u32| replicas(GroupId(group), &tags(&[1, 2, 4, 5]), 3);
+    // Five is configured and nobody has seen it; two has lost its disk, and three is wanted no more.
+    let (old, new) = (node(2, 1), node(2, 2));
+    net.kill(old);
+    net.nodes.remove(&old);
+    net.pass(500);
+    net.add(options(new, GROUPS, HOT_BYTES), FakeDisk::default());
+    net.tell_all(&wishes(2, &[1, 2, 4, 5]));
+    net.pass(15_000);
+    for group in 0..GROUPS {
+        let wanted = placed(group);
+        let leader = net.leaders()[&group];
+        let shard = net.nodes[&leader].shard.as_ref().unwrap();
+        let members = shard.memberships().nth(group as usize).unwrap();
+        assert!(!members.is_joint() && members.learners.is_empty(), "{members:?}");
+        assert!(!members.voters.contains(&old), "who is gone is replaced: {members:?}");
+        assert_eq!(members.voters.len(), 3, "nobody is given up for nobody: {members:?}");
+        for there in [node(1, 1), new, fourth] {
+            let should = wanted.contains(&tag(there));
+            assert!(!should || members.voters.contains(&there), "{there}: {members:?}");
+        }
+        // Where five is wanted another stays.
+        let others = members.voters.iter().filter(|id| !wanted.contains(&tag(**id))).count();
+        assert_eq!(others, usize::from(wanted.contains(&NameTag(5))), "{members:?}");
+    }
+    net.append("s", "still");
+    // It comes after all.
+    let fifth = node(5, 1);
+    net.add(options(fifth, GROUPS, HOT_BYTES), FakeDisk::default());
+    net.tell_all(&wishes(2, &[1, 2, 4, 5]));
+    net.pass(10_000);
+    for group in 0..GROUPS {
+        let mut wanted = placed(group);
+        wanted.sort_unstable();
+        assert_eq!(net.voters(group), wanted, "group {group}");
+    }
+}
