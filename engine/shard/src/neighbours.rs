@@ -24,6 +24,10 @@ const ORDER_MICROS: u64 = 1_000_000;
 /// How long a node must have been alive before it is handed leaderships.
 const SETTLED_MICROS: u64 = 2_000_000;
 
+/// How long a node that is no member here is remembered once it is gone: each start with an empty disk
+/// makes another one.
+const FORGET_MICROS: u64 = 120_000_000;
+
 /// What is known of all other nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
@@ -55,6 +59,8 @@ pub struct NeighbourStatus {
 struct Neighbour {
     /// Whether there is a connection from it.
     linked: bool,
+    /// When there was one last, or it was heard.
+    seen: u64,
     /// Of each of its shards, when it was heard last; `None` while it is silent.
     heard: Vec<Option<u64>>,
     /// Since when all that is known of it is alive.
@@ -175,6 +181,7 @@ impl Shard {
             neighbour.heard = vec![None; shards];
             neighbour.ready = vec![false; shards];
         }
+        neighbour.seen = now.monotonic;
         let place = pulse.shard.0 as usize;
         neighbour.ready[place] = pulse.ready;
         neighbour.intent = pulse.intent;
@@ -189,6 +196,7 @@ impl Shard {
     fn nodes_entry(&mut self, node: NodeId, now: Now) -> &mut Neighbour {
         let fresh = || Neighbour {
             linked: false,
+            seen: now.monotonic,
             heard: Vec::new(),
             since: now.monotonic,
             ready: Vec::new(),
@@ -204,7 +212,7 @@ impl Shard {
             return;
         }
         let neighbour = self.nodes_entry(node, now);
-        neighbour.linked = up;
+        (neighbour.linked, neighbour.seen) = (up, now.monotonic);
         if !up {
             self.lose_sender(node);
             let neighbour = self.nodes_entry(node, now);
@@ -278,6 +286,7 @@ impl Shard {
         if self.neighbours.order_at <= now.monotonic {
             self.neighbours.order_at = now.monotonic + ORDER_MICROS;
             self.look_at_resting();
+            self.forget_neighbours(now);
             self.spread_leaders(now);
             self.order_members(now);
         }
@@ -304,6 +313,16 @@ impl Shard {
                 self.wake(slot);
             }
         }
+    }
+
+    /// Forgets nodes that have been gone for long and belong to no group here.
+    fn forget_neighbours(&mut self, now: Now) {
+        let groups = &self.groups;
+        let belongs = |node| groups.iter().any(|group| group.node.membership().is_member(node));
+        self.neighbours.nodes.retain(|node, neighbour| {
+            let gone = now.monotonic.saturating_sub(neighbour.seen);
+            neighbour.linked || gone < FORGET_MICROS || belongs(*node)
+        });
     }
 
     fn send_pulses(&mut self) {

@@ -224,6 +224,8 @@ impl Standing {
         for status in statuses.iter().filter(|status| status.lives) {
             neighbours.alive_at.insert(tag(status.node), now);
         }
+        // One that was alive before that counts as lost, known or not.
+        neighbours.alive_at.retain(|_, at| now.duration_since(*at) < LOST);
         neighbours.statuses = statuses;
     }
 

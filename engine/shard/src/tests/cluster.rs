@@ -527,3 +527,28 @@ fn an_answer_to_an_earlier_life_answers_no_read() {
     net.settle();
     assert!(!net.nodes[&follower].clients.replies.contains_key(&asked), "it is not its answer");
 }
+
+#[test]
+fn nodes_that_are_gone_for_good_are_forgotten() {
+    let mut net = Net::new(1, 1 << 30);
+    net.pass(1_500);
+    // Routers that start with an empty disk again and again, and a member that is away for as long.
+    for life in 1..=5 {
+        net.add(options(node(9, life), 1, 1 << 30), FakeDisk::default());
+        net.pass(500);
+        net.kill(node(9, life));
+        net.nodes.remove(&node(9, life));
+    }
+    let away = founders()[2];
+    net.kill(away);
+    let known = |net: &Net| {
+        let neighbours = net.nodes[&founders()[0]].shard.as_ref().unwrap().neighbours();
+        neighbours.into_iter().map(|status| status.node).collect::<Vec<_>>()
+    };
+    assert_eq!(known(&net).len(), 2 + 5);
+    net.pass(125_000);
+    assert_eq!(known(&net), founders()[1..]);
+    net.restart(away);
+    net.pass(3_000);
+    assert_eq!(net.gauges(away).groups_not_ready, 0);
+}
