@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::http::Request;
 use crate::server::{Directory, PATIENCE, Server, free_port};
 use crate::session::{Api, numbered, unique};
+use crate::ws::Tail;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const SECRET: &str = "what only these nodes know";
@@ -264,6 +265,33 @@ fn once_a_replaced_node_is_ready_another_may_go() {
     cluster.kill(0);
     cluster.append(&sessions, 2);
     cluster.check(&sessions, 2);
+}
+
+#[test]
+fn a_tail_that_would_hear_nothing_more_is_told_to_come_back() {
+    let mut cluster = Cluster::start();
+    let sessions = cluster.sessions(4);
+    cluster.append(&sessions, 1);
+    let left = Api::new(cluster.nodes[0].address());
+    let mut tails: Vec<_> = sessions.iter().map(|session| left.tail(session, "cursor=0")).collect();
+    for tail in &mut tails {
+        assert_eq!(tail.seqs(1), [1]);
+    }
+    cluster.kill(1);
+    cluster.kill(2);
+    for tail in &mut tails {
+        assert_eq!(tail.closed().0, 1012);
+    }
+    let target = format!("/v1/sessions/{}/tail?cursor=1", sessions[0]);
+    left.call(&Request::get(&target).upgrade()).refused(503, "raft_unavailable");
+    cluster.spawn(2);
+    cluster.append(&sessions, 2);
+    for session in &sessions {
+        until("it resumes", || {
+            let resumed = Tail::open(left.address(), session, "cursor=1");
+            resumed.is_ok_and(|mut tail| tail.seqs(1) == [2])
+        });
+    }
 }
 
 #[test]
