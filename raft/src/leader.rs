@@ -23,6 +23,9 @@ pub(crate) struct Leadership {
     transfer: Option<(NodeId, u32)>,
     /// Ticks without anything to do.
     idle_ticks: u32,
+    /// Ticks until it steps down without a quorum, if it has not committed anything of its own by then:
+    /// where elections take long, so does the first answer.
+    grace: u32,
 }
 
 impl Leadership {
@@ -55,12 +58,17 @@ impl Node {
     /// committed by counting, only beneath it.
     pub(crate) fn lead(&mut self) {
         let began = self.log.last().1.next();
+        let grace = match self.width() {
+            1 => 0,
+            width => width * self.election_ticks,
+        };
         self.state = State::Leader(Box::new(Leadership {
             peers: Vec::new(),
             began,
             rounds: Rounds::default(),
             transfer: None,
             idle_ticks: 0,
+            grace,
         }));
         self.leader = Some(self.id);
         self.elapsed = 0;
@@ -123,7 +131,9 @@ impl Node {
         let heard = |voter: NodeId| {
             voter == id || peers.iter().any(|peer| peer.id == voter && peer.is_active(patience))
         };
-        if !quorum::agrees(self.log.membership(), heard) {
+        let proven = leadership.began <= self.log.committed();
+        leadership.grace = if proven { 0 } else { leadership.grace.saturating_sub(1) };
+        if leadership.grace == 0 && !quorum::agrees(self.log.membership(), heard) {
             return self.become_follower();
         }
         leadership.idle_ticks = leadership.idle_ticks.saturating_add(1);
@@ -314,6 +324,7 @@ impl Node {
         let of_own_term = of_own_term || self.breaks(Sabotage::CountOlderTerms);
         if self.log.committed() < held && of_own_term {
             self.log.commit(held);
+            self.rounds_in_vain = 0;
             self.finish_change();
         }
     }

@@ -83,7 +83,9 @@
 //! 6. The index of a read is at least that of everything anybody was told is committed before the read
 //!    was asked for.
 //! 7. A node that cannot hear does not disturb those that can: it asks before it stands, and who hears a
-//!    leader refuses. A leader that hears no quorum for an election timeout steps down.
+//!    leader refuses. A leader that hears no quorum for an election timeout steps down. After elections in
+//!    vain all of them wait longer, up to nine timeouts: where a round trip takes longer than a timeout,
+//!    somebody is elected all the same.
 //! 8. A change of members counts from when it is in the log. One is made at a time, and only by a leader
 //!    that has committed something of its own; it is finished by the leader, whoever that is by then.
 //!    Whoever it removes is told, also if it was away: a node that hears no leader asks those it knows,

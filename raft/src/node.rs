@@ -23,8 +23,9 @@ pub struct Config {
     /// This node.
     pub id: NodeId,
     /// A follower that hears nothing stands for election after a random number of ticks from here up to
-    /// twice this, not included; a leader that hears no quorum for this long steps down. More than
-    /// `heartbeat_ticks`.
+    /// twice this, not included; after some elections in vain, of up to nine times this. A leader that
+    /// hears no quorum for this long steps down, one that was elected after elections in vain only after
+    /// up to eight times this. More than `heartbeat_ticks`.
     pub election_ticks: u32,
     /// A leader speaks at least this often. At least 1.
     pub heartbeat_ticks: u32,
@@ -94,6 +95,9 @@ pub struct Node {
     pub(crate) heard: u32,
     /// How many of `elapsed` until we stand.
     pub(crate) timeout: u32,
+    /// Elections this node began, and leaderships it lost, since a leader last committed something of
+    /// its own term.
+    pub(crate) rounds_in_vain: u32,
     /// Whether time stands still: the group has nothing to do.
     pub(crate) quiet: bool,
     pub(crate) log: Log,
@@ -155,6 +159,7 @@ impl Node {
             elapsed: 0,
             heard: 0,
             timeout: 0,
+            rounds_in_vain: 0,
             quiet: false,
             log,
             restoring: None,

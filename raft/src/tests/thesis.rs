@@ -1,6 +1,7 @@
 //! The thesis (Ongaro, "Consensus: Bridging Theory and Practice") where it goes beyond the paper, and the
 //! cases between its rules that a single node shows. Tests about a section carry its number.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::leader::Leadership;
@@ -334,6 +335,68 @@ fn a_leader_tells_few_at_once_and_those_that_answer_alone() {
     node.step(from(11, 2, accepted(2)));
     assert_eq!(node.status().committed, Index(1));
     assert_eq!(node.transfer(NodeId(11)), Err(TransferRefused::NoHeir));
+}
+
+/// Ticks until two of three nodes that have lost their leader have another that has committed something,
+/// when a message takes `delay` ticks.
+fn ticks_to_replace_a_leader(seed: u64, delay: u64) -> u64 {
+    let mut nodes: Vec<Node> =
+        (1..=2).map(|id| Node::new(Config { seed, ..config(id) }, restored(3, 1, &[1]))).collect();
+    let mut network: VecDeque<(u64, Message)> = VecDeque::new();
+    for now in 0..1_000 {
+        for node in &mut nodes {
+            node.tick();
+        }
+        while let Some((_, message)) = network.pop_front_if(|(at, _)| *at <= now) {
+            let to = nodes.iter_mut().find(|node| node.id == message.to);
+            to.into_iter().for_each(|node| node.step(message.clone()));
+        }
+        for node in &mut nodes {
+            let said = settle(node).0.into_iter().map(|message| (now + delay, message));
+            network.extend(said);
+        }
+        let proven =
+            |node: &Node| node.status().role == Role::Leader && Index(1) < node.status().committed;
+        if nodes.iter().any(proven) {
+            return now;
+        }
+    }
+    panic!("seed {seed}: nobody leads where messages take {delay} ticks");
+}
+
+#[test]
+fn a_leader_is_found_where_a_round_trip_takes_longer_than_a_timeout() {
+    let timeout = u64::from(ELECTION_TICKS);
+    for seed in 0..100 {
+        for delay in [2 * timeout / 3, timeout] {
+            ticks_to_replace_a_leader(seed, delay);
+        }
+        // Where it takes no time, nothing is slower for it: luck is bad twice at most.
+        let ticks = ticks_to_replace_a_leader(seed, 1);
+        assert!(ticks <= 12 * timeout, "{ticks}");
+    }
+}
+
+#[test]
+fn who_waits_long_waits_less_when_somebody_is_back() {
+    let mut node = node(3, 1, &[1]);
+    for _ in 0..40 * ELECTION_TICKS {
+        node.tick();
+    }
+    settle(&mut node);
+    assert_eq!(node.width(), 8);
+    for body in [pre_vote(place(0, 0)), Body::Doubt { last: place(0, 0) }] {
+        node.restart_timer();
+        while node.timeout <= 3 * ELECTION_TICKS {
+            node.restart_timer();
+        }
+        node.step(from(2, 2, body));
+        assert!(node.timeout <= 2 * ELECTION_TICKS);
+    }
+    node.step(from(2, 2, append(place(1, 1), vec![entry(2, 2)], 1)));
+    assert_eq!(node.width(), 8, "a leader that may not last");
+    node.step(from(2, 2, append(place(2, 2), Vec::new(), 2)));
+    assert_eq!(node.width(), 1, "one that leads");
 }
 
 #[test]
