@@ -90,6 +90,7 @@ impl Node {
         // What is not in this log any more was replaced by a leader, so it was not committed.
         let remembered = remembered.unwrap_or_default().min(last.1);
         self.send(from, Body::DoubtReply { remembered, last });
+        self.wait_less();
     }
 
     pub(crate) fn on_doubt_reply(&mut self, from: NodeId, remembered: Index, last: (Term, Index)) {

@@ -13,6 +13,11 @@ use crate::quorum;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
 
+/// So many rounds in vain are bad luck; after more, the time between them grows: doubled each time.
+const ROUNDS_OF_BAD_LUCK: u32 = 2;
+/// No random part of a timeout is longer than this many ordinary ones.
+const WIDTH_MAX: u32 = 8;
+
 /// The votes a candidate has got. Its own is among them once it is durable, like everybody's; a
 /// pre-vote changes nothing and need not be.
 #[derive(Debug, Default)]
@@ -87,7 +92,24 @@ impl Node {
     /// Begins to wait anew, for a newly drawn time.
     pub(crate) fn restart_timer(&mut self) {
         self.elapsed = 0;
-        self.timeout = self.election_ticks + self.jitter.below(self.election_ticks);
+        let width = self.election_ticks * self.width();
+        self.timeout = self.election_ticks + self.jitter.below(width);
+    }
+
+    /// How many times as long as usual the random part of timeouts is. Where a round trip takes longer
+    /// than a timeout, those who stand undo each other's elections until one has enough time for it.
+    pub(crate) fn width(&self) -> u32 {
+        let doublings = self.rounds_in_vain.saturating_sub(ROUNDS_OF_BAD_LUCK);
+        2_u32.saturating_pow(doublings).min(WIDTH_MAX)
+    }
+
+    /// Somebody comes back or cannot be elected while we wait for long: it may be our turn.
+    pub(crate) fn wait_less(&mut self) {
+        let soon = self.elapsed.saturating_add(self.election_ticks);
+        let waits = matches!(self.state, State::Follower | State::PreCandidate(_));
+        if waits && self.leader.is_none() && soon < self.timeout && 1 < self.width() {
+            self.timeout = soon + 1 + self.jitter.below(self.election_ticks);
+        }
     }
 
     /// A newer term exists: we are a follower in it, of nobody yet.
@@ -104,6 +126,11 @@ impl Node {
             self.remembered = leadership.peers.iter().map(|peer| (peer.id, peer.matched)).collect();
         }
         self.end_leaders_reads();
+        if let State::Leader(leadership) = &self.state
+            && self.log.committed() < leadership.began
+        {
+            self.rounds_in_vain = self.rounds_in_vain.saturating_add(1);
+        }
         self.state = State::Follower;
         self.leader = None;
         self.restart_timer();
@@ -147,12 +174,13 @@ impl Node {
     /// The time is up: asks whether a quorum would vote for this node, which disturbs nobody. It forgets
     /// its leader, so that it grants the same question of others.
     pub(crate) fn canvass(&mut self) {
+        self.rounds_in_vain = self.rounds_in_vain.saturating_add(1);
         self.restart_timer();
         self.leader = None;
         self.lose_asked();
         if !self.is_eligible() {
             self.state = State::Follower;
-            return;
+            return self.ask_the_way();
         }
         let membership = std::sync::Arc::clone(self.log.membership());
         if membership.is_ruled_by(self.id) {
@@ -191,6 +219,9 @@ impl Node {
             && !self.hears_leader()
             && self.is_long_enough(last)
             && self.trusts(last);
+        if !self.is_long_enough(last) {
+            self.wait_less();
+        }
         let term = if granted { message.term } else { self.term() };
         let reply = self.address(message.from, Body::PreVoteReply { granted });
         self.messages.push(Message { term, ..reply });

@@ -43,6 +43,9 @@ impl Node {
             false => shared,
         };
         self.log.commit(known.min(shared));
+        if self.log.term_at(self.log.committed()) == Some(self.term()) {
+            self.rounds_in_vain = 0;
+        }
         self.promise_with_log(leader, Body::AppendAccepted { matched, round }, matched);
         self.mend(matched, known);
     }

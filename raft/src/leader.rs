@@ -13,7 +13,7 @@ use crate::status::{NotLeader, TransferRefused};
 /// What a leader knows.
 #[derive(Debug)]
 pub(crate) struct Leadership {
-    /// All other members, in the order of their ids.
+    /// All other members, and those that are none and are to be told, in the order of their ids.
     pub(crate) peers: Vec<Progress>,
     /// The entry it began with: what is committed from there on is of its term.
     pub(crate) began: Index,
@@ -23,6 +23,9 @@ pub(crate) struct Leadership {
     transfer: Option<(NodeId, u32)>,
     /// Ticks without anything to do.
     idle_ticks: u32,
+    /// Ticks until it steps down without a quorum, if it has not committed anything of its own by then:
+    /// where elections take long, so does the first answer.
+    grace: u32,
 }
 
 impl Leadership {
@@ -55,12 +58,17 @@ impl Node {
     /// committed by counting, only beneath it.
     pub(crate) fn lead(&mut self) {
         let began = self.log.last().1.next();
+        let grace = match self.width() {
+            1 => 0,
+            width => width * self.election_ticks,
+        };
         self.state = State::Leader(Box::new(Leadership {
             peers: Vec::new(),
             began,
             rounds: Rounds::default(),
             transfer: None,
             idle_ticks: 0,
+            grace,
         }));
         self.leader = Some(self.id);
         self.elapsed = 0;
@@ -116,13 +124,16 @@ impl Node {
         }
         let (membership, since) = (self.log.membership(), self.log.membership_since());
         leadership.peers.retain(|peer| {
-            membership.is_member(peer.id) || (peer.matched < since && peer.is_active(patience))
+            let knows = since <= peer.matched && since <= peer.told;
+            membership.is_member(peer.id) || (!knows && peer.is_active(patience))
         });
         let peers = &leadership.peers;
         let heard = |voter: NodeId| {
             voter == id || peers.iter().any(|peer| peer.id == voter && peer.is_active(patience))
         };
-        if !quorum::agrees(self.log.membership(), heard) {
+        let proven = leadership.began <= self.log.committed();
+        leadership.grace = if proven { 0 } else { leadership.grace.saturating_sub(1) };
+        if leadership.grace == 0 && !quorum::agrees(self.log.membership(), heard) {
             return self.become_follower();
         }
         leadership.idle_ticks = leadership.idle_ticks.saturating_add(1);
@@ -313,6 +324,7 @@ impl Node {
         let of_own_term = of_own_term || self.breaks(Sabotage::CountOlderTerms);
         if self.log.committed() < held && of_own_term {
             self.log.commit(held);
+            self.rounds_in_vain = 0;
             self.finish_change();
         }
     }

@@ -23,8 +23,9 @@ pub struct Config {
     /// This node.
     pub id: NodeId,
     /// A follower that hears nothing stands for election after a random number of ticks from here up to
-    /// twice this, not included; a leader that hears no quorum for this long steps down. More than
-    /// `heartbeat_ticks`.
+    /// twice this, not included; after some elections in vain, of up to nine times this. A leader that
+    /// hears no quorum for this long steps down, one that was elected after elections in vain only after
+    /// up to eight times this. More than `heartbeat_ticks`.
     pub election_ticks: u32,
     /// A leader speaks at least this often. At least 1.
     pub heartbeat_ticks: u32,
@@ -94,6 +95,9 @@ pub struct Node {
     pub(crate) heard: u32,
     /// How many of `elapsed` until we stand.
     pub(crate) timeout: u32,
+    /// Elections this node began, and leaderships it lost, since a leader last committed something of
+    /// its own term.
+    pub(crate) rounds_in_vain: u32,
     /// Whether time stands still: the group has nothing to do.
     pub(crate) quiet: bool,
     pub(crate) log: Log,
@@ -155,6 +159,7 @@ impl Node {
             elapsed: 0,
             heard: 0,
             timeout: 0,
+            rounds_in_vain: 0,
             quiet: false,
             log,
             restoring: None,
@@ -233,10 +238,14 @@ impl Node {
             self.wake();
         }
         match message.body {
-            Body::PreVoteRequest { last } => self.on_pre_vote_request(&message, last),
+            Body::PreVoteRequest { last } => {
+                self.on_pre_vote_request(&message, last);
+                self.on_astray(message.from, message.from);
+            }
             Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
             // Who asks about itself unseats nobody, whatever its term.
             Body::Doubt { .. } => self.on_doubt(message.from),
+            Body::Astray { node } => self.on_astray(message.from, node),
             _ => self.step_in_term(message),
         }
         self.check();
@@ -397,6 +406,7 @@ impl Node {
             Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
                 !self.log.membership().is_member(message.from)
             }
+            Body::Astray { node } => !self.log.membership().is_member(node),
             _ => false,
         }
     }
@@ -452,7 +462,10 @@ impl Node {
             Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
             Body::TimeoutNow => self.on_timeout_now(from),
             Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
-            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } | Body::Doubt { .. } => {}
+            Body::PreVoteRequest { .. }
+            | Body::PreVoteReply { .. }
+            | Body::Doubt { .. }
+            | Body::Astray { .. } => {}
         }
     }
 
@@ -471,6 +484,7 @@ impl Node {
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
             | Body::Doubt { .. }
+            | Body::Astray { .. }
             | Body::VoteReply { .. }
             | Body::AppendAccepted { .. }
             | Body::AppendRejected { .. }

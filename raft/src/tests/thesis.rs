@@ -1,6 +1,7 @@
 //! The thesis (Ongaro, "Consensus: Bridging Theory and Practice") where it goes beyond the paper, and the
 //! cases between its rules that a single node shows. Tests about a section carry its number.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::leader::Leadership;
@@ -10,7 +11,7 @@ use crate::node::{Config, Node, Restored, State};
 use crate::progress::{PeerState, Progress};
 use crate::read::READS_MAX;
 use crate::ready::{Promise, Read};
-use crate::status::{ChangeRefused, Role};
+use crate::status::{ChangeRefused, Role, TransferRefused};
 
 use super::{
     ELECTION_TICKS, GRANTED, REFUSED, WOULD, accepted, append, config, entry, from, ids, leader,
@@ -287,8 +288,17 @@ fn with_leases_nobody_stands_or_votes_where_one_may_hold() {
 }
 
 #[test]
-fn a_removed_node_wakes_nobody() {
+fn a_removed_node_wakes_nobody_who_cannot_tell_it() {
     let resting = Config { quiet_ticks: 1, ..config(1) };
+    let mut follower = Node::new(resting.clone(), restored(3, 1, &[1]));
+    follower.step(from(2, 1, append(place(1, 1), Vec::new(), 1)));
+    settle(&mut follower);
+    follower.step(from(2, 1, Body::Rest { last: place(1, 1) }));
+    follower.step(from(9, 7, pre_vote(place(0, 0))));
+    assert!(follower.is_quiet());
+    assert!(said(&mut follower).contains(&Body::Astray { node: NodeId(9) }), "passed on");
+    follower.step(from(3, 7, Body::Astray { node: NodeId(9) }));
+    assert_eq!(said(&mut follower), [], "only once");
     let mut node = leader_of(Node::new(resting, restored(3, 0, &[])));
     for voter in [2, 3] {
         node.step(from(voter, 1, accepted(1)));
@@ -296,13 +306,97 @@ fn a_removed_node_wakes_nobody() {
     settle(&mut node);
     node.tick();
     assert!(node.is_quiet());
-    node.step(from(9, 7, pre_vote(place(0, 0))));
     node.step(from(9, 7, Body::Doubt { last: place(0, 0) }));
     node.step(from(2, 1, accepted(1)));
     assert!(node.is_quiet());
+    node.step(from(9, 7, pre_vote(place(0, 0))));
+    assert!(!node.is_quiet(), "it is told");
     assert_eq!(node.status().term, Term(1));
-    node.step(from(2, 2, pre_vote(place(0, 0))));
-    assert!(!node.is_quiet(), "a member does");
+}
+
+#[test]
+fn a_leader_tells_few_at_once_and_those_that_answer_alone() {
+    let restored = Restored { snapshot: snapshot(1, 1), ..restored(3, 1, &[]) };
+    let mut node = leader_of(Node::new(config(1), restored));
+    for outsider in 10..30 {
+        node.step(from(outsider, 7, pre_vote(place(0, 0))));
+        node.step(from(2, 2, Body::Astray { node: NodeId(outsider) }));
+    }
+    assert_eq!(node.progress().count(), 2 + 8);
+    for _ in 0..ELECTION_TICKS - 1 {
+        node.tick();
+        node.step(from(2, 2, accepted(1)));
+    }
+    node.step(from(11, 2, rejected(2, place(0, 0))));
+    node.tick();
+    let looked_after: Vec<NodeId> = node.progress().map(|peer| peer.id).collect();
+    assert_eq!(looked_after, ids([2, 3, 11]));
+    // Whatever it acknowledges commits nothing, and it cannot be the heir.
+    node.step(from(11, 2, accepted(2)));
+    assert_eq!(node.status().committed, Index(1));
+    assert_eq!(node.transfer(NodeId(11)), Err(TransferRefused::NoHeir));
+}
+
+/// Ticks until two of three nodes that have lost their leader have another that has committed something,
+/// when a message takes `delay` ticks.
+fn ticks_to_replace_a_leader(seed: u64, delay: u64) -> u64 {
+    let mut nodes: Vec<Node> =
+        (1..=2).map(|id| Node::new(Config { seed, ..config(id) }, restored(3, 1, &[1]))).collect();
+    let mut network: VecDeque<(u64, Message)> = VecDeque::new();
+    for now in 0..1_000 {
+        for node in &mut nodes {
+            node.tick();
+        }
+        while let Some((_, message)) = network.pop_front_if(|(at, _)| *at <= now) {
+            let to = nodes.iter_mut().find(|node| node.id == message.to);
+            to.into_iter().for_each(|node| node.step(message.clone()));
+        }
+        for node in &mut nodes {
+            let said = settle(node).0.into_iter().map(|message| (now + delay, message));
+            network.extend(said);
+        }
+        let proven =
+            |node: &Node| node.status().role == Role::Leader && Index(1) < node.status().committed;
+        if nodes.iter().any(proven) {
+            return now;
+        }
+    }
+    panic!("seed {seed}: nobody leads where messages take {delay} ticks");
+}
+
+#[test]
+fn a_leader_is_found_where_a_round_trip_takes_longer_than_a_timeout() {
+    let timeout = u64::from(ELECTION_TICKS);
+    for seed in 0..100 {
+        for delay in [2 * timeout / 3, timeout] {
+            ticks_to_replace_a_leader(seed, delay);
+        }
+        // Where it takes no time, nothing is slower for it: luck is bad twice at most.
+        let ticks = ticks_to_replace_a_leader(seed, 1);
+        assert!(ticks <= 12 * timeout, "{ticks}");
+    }
+}
+
+#[test]
+fn who_waits_long_waits_less_when_somebody_is_back() {
+    let mut node = node(3, 1, &[1]);
+    for _ in 0..40 * ELECTION_TICKS {
+        node.tick();
+    }
+    settle(&mut node);
+    assert_eq!(node.width(), 8);
+    for body in [pre_vote(place(0, 0)), Body::Doubt { last: place(0, 0) }] {
+        node.restart_timer();
+        while node.timeout <= 3 * ELECTION_TICKS {
+            node.restart_timer();
+        }
+        node.step(from(2, 2, body));
+        assert!(node.timeout <= 2 * ELECTION_TICKS);
+    }
+    node.step(from(2, 2, append(place(1, 1), vec![entry(2, 2)], 1)));
+    assert_eq!(node.width(), 8, "a leader that may not last");
+    node.step(from(2, 2, append(place(2, 2), Vec::new(), 2)));
+    assert_eq!(node.width(), 1, "one that leads");
 }
 
 #[test]

@@ -237,6 +237,7 @@ fn a_node_that_was_cut_off_when_it_was_removed_notices() {
     assert_eq!((gauges.groups_hosted, gauges.groups_led, gauges.groups_not_ready), (0, 0, 0));
     assert_eq!(tails(&net), [TailMessage::Opened, TailMessage::Closed(TailEnd::Lost)]);
     // It is taken back, with what it has.
+    net.cut.clear();
     net.tell_all(&wishes(3, &[1, 2, 3, 4]));
     net.pass(10_000);
     net.check_members(&[1, 2, 3, 4]);
@@ -283,4 +284,26 @@ fn a_node_that_never_comes_keeps_no_other_from_its_place() {
         wanted.sort_unstable();
         assert_eq!(net.voters(group), wanted, "group {group}");
     }
+}
+
+#[test]
+fn a_node_that_was_away_when_it_was_removed_is_told() {
+    let (mut net, fourth) = four();
+    let gone = node(1, 1);
+    net.cut.insert(gone);
+    net.pass(2_000);
+    net.tell(&[node(2, 1), node(3, 1), fourth], &wishes(2, &[2, 3, 4]));
+    net.pass(20_000);
+    net.check_members(&[2, 3, 4]);
+    assert!(0 < net.gauges(gone).groups_not_ready, "it waits for leaders");
+    net.cut.clear();
+    net.pass(5_000);
+    // Its groups' leaders have told it. It still believes that it should hold them: it is not ready.
+    let gauges = net.gauges(gone);
+    assert_eq!((gauges.groups_hosted, gauges.groups_led), (0, 0));
+    assert!(0 < gauges.groups_not_ready);
+    net.tell(&[gone], &wishes(2, &[2, 3, 4]));
+    net.pass(1_000);
+    assert_eq!(net.gauges(gone).groups_not_ready, 0);
+    net.check_members(&[2, 3, 4]);
 }
