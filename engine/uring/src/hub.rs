@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use model::api::{Reply, Request, TailEnd, TailMessage};
+use model::api::{Reply, Request, TailMessage};
 use model::cluster::{MemberId, NameTag, replicas};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Placement, ShardId};
@@ -295,7 +295,7 @@ impl Hub {
         let served = Served { shard, id, owed: 0, queue: Rc::clone(queue) };
         let before = self.served.borrow_mut().insert((from, tail), served);
         if let Some(before) = before {
-            before.queue.push(TailMessage::Closed(TailEnd::Lost));
+            self.cut_served(&before);
         }
     }
 
@@ -308,10 +308,15 @@ impl Hub {
         }
     }
 
-    /// Notes what a tail served for another node was given.
-    pub(crate) fn owe_served(&self, from: MemberId, tail: u64, bytes: u64) {
-        if let Some(served) = self.served.borrow_mut().get_mut(&(from, tail)) {
-            served.owed += bytes;
+    /// Notes what a tail served for another node was given. `false` if it is served no more: that is
+    /// not to be sent.
+    pub(crate) fn owe_served(&self, from: MemberId, (tail, id): (u64, TailId), bytes: u64) -> bool {
+        match self.served.borrow_mut().get_mut(&(from, tail)) {
+            Some(served) if served.id == id => {
+                served.owed += bytes;
+                true
+            }
+            Some(_) | None => false,
         }
     }
 
@@ -333,7 +338,16 @@ impl Hub {
     pub(crate) fn close_served(&self, from: MemberId, tail: u64) {
         let served = self.served.borrow_mut().remove(&(from, tail));
         if let Some(served) = served {
-            served.queue.push(TailMessage::Closed(TailEnd::Lost));
+            self.cut_served(&served);
+        }
+    }
+
+    /// Ends a tail served for another node, and tells its shard at once: whoever moves its messages may
+    /// wait for room on the connection.
+    fn cut_served(&self, served: &Served) {
+        served.queue.cut();
+        if served.queue.release() {
+            self.close(served.shard, served.id);
         }
     }
 
@@ -392,9 +406,9 @@ impl Hub {
         let lost: Vec<TailId> =
             remote.iter().filter(|(_, at)| **at == member).map(|(tail, _)| *tail).collect();
         drop(remote);
-        for tail in lost {
-            self.tail_message(tail, TailMessage::Closed(TailEnd::Lost));
-        }
+        let queues = self.tails.borrow();
+        lost.iter().filter_map(|tail| queues.get(tail)).for_each(|queue| queue.end());
+        drop(queues);
         let served = self.served.borrow();
         let over: Vec<u64> =
             served.keys().filter(|(from, _)| *from == member).map(|(_, tail)| *tail).collect();

@@ -293,7 +293,29 @@ fn a_tail_ends_with_its_last_word() {
         assert_eq!(queue.poll_next(&cx), Poll::Ready(Some(message)));
     }
     assert_eq!(queue.poll_next(&cx), Poll::Ready(None));
-    assert!(queue.ended());
+    assert!(queue.ended() && !queue.release(), "whoever serves it knows");
+}
+
+#[test]
+fn a_tail_that_is_cut_shows_nothing_behind_the_hole_and_is_released_once() {
+    let queue = TailQueue::default();
+    let (waker, woken) = counted();
+    let cx = Context::from_waker(&waker);
+    assert!(queue.poll_next(&cx).is_pending());
+    queue.push(TailMessage::Opened);
+    queue.cut();
+    assert_eq!(woken.get(), 1);
+    queue.push(TailMessage::Opened);
+    let lost = TailMessage::Closed(TailEnd::Lost);
+    assert_eq!(queue.poll_next(&cx), Poll::Ready(Some(lost)));
+    assert_eq!(queue.poll_next(&cx), Poll::Ready(None));
+    assert!(queue.release() && !queue.release(), "whoever serves it is told once");
+    let served = TailQueue::default();
+    served.push(TailMessage::Opened);
+    served.end();
+    assert_eq!(served.poll_next(&cx), Poll::Ready(Some(TailMessage::Opened)), "no hole before it");
+    served.push(TailMessage::Closed(TailEnd::TooSlow));
+    assert!(!served.release(), "it has said its last word meanwhile");
 }
 
 #[test]
