@@ -50,7 +50,11 @@ impl Gateway {
     /// future withdraws nothing.
     pub async fn call(&self, request: Request) -> Reply {
         if self.0.cluster.is_alone() {
-            return self.call_here(request).await;
+            return match self.call_here(request).await {
+                // The shard has ended, and there is no other.
+                Reply::NotLeader { .. } => Refusal::from(Code::RaftUnavailable).into(),
+                reply => reply,
+            };
         }
         let Some(session) = request.session() else {
             return match request {
@@ -222,6 +226,8 @@ impl Gateway {
         for call in calls {
             match call.await {
                 Reply::Groups(rows) => all.extend(rows),
+                // The shard has ended, and leads nothing any more.
+                Reply::NotLeader { .. } => {}
                 refusal => return refusal,
             }
         }
@@ -239,11 +245,12 @@ impl Gateway {
             match call.await {
                 Reply::Sessions { rows, more, groups } => parts.add(rows, more, groups),
                 refusal @ Reply::Refused(_) => return Err(refusal),
+                // The shard has ended: what it led, another node leads, or nobody.
+                Reply::NotLeader { .. } => {}
                 Reply::Session(_)
                 | Reply::Appended(_)
                 | Reply::Events { .. }
-                | Reply::Groups(_)
-                | Reply::NotLeader { .. } => {
+                | Reply::Groups(_) => {
                     return Err(Refusal::from(Code::InternalError).into());
                 }
             }
@@ -300,8 +307,8 @@ impl Gateway {
                 hub.carried(outbox.ask(Mail::TailOpen { shard, tail: id, open }))
             }
         };
-        if let Err(code) = opened {
-            queue.push(TailMessage::Refused(Box::new(code.into())));
+        if let Err(unheard) = opened {
+            queue.push(unheard.tail());
         }
         Tail { hub, id, home: Home::Shard(shard), cursor, queue }
     }

@@ -11,7 +11,6 @@ use std::time::SystemTime;
 
 use model::api::{Reply, Request, TailMessage};
 use model::cluster::{MemberId, NameTag, replicas};
-use model::error::{Code, Refusal};
 use model::ids::{GroupId, Placement, ShardId};
 use model::limits::CLIENT_TAILS_MAX;
 use shard::cluster::Cluster;
@@ -20,7 +19,7 @@ use shard::peer::PeerMessage;
 
 use crate::answers::Answers;
 use crate::forward::{ClientMessage, ClientQueues};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Unheard};
 use crate::mesh::{Mail, Outbox};
 use crate::meters::QueueMeters;
 use crate::peers::{Heard, PeerQueues};
@@ -164,14 +163,14 @@ impl Hub {
     pub(crate) fn deliver(&self, mail: Mail) {
         match mail {
             Mail::Request { shard, ticket, request } => {
-                if let Err(code) = self.admitted(self.inbox(shard).request(ticket, request)) {
-                    self.reply(ticket, Refusal::from(code).into());
+                if let Err(unheard) = self.admitted(self.inbox(shard).request(ticket, request)) {
+                    self.reply(ticket, unheard.reply());
                 }
             }
             Mail::Reply { ticket, reply } => self.reply(ticket, reply),
             Mail::TailOpen { shard, tail, open } => {
-                if let Err(code) = self.admitted(self.inbox(shard).tail_open(tail, open)) {
-                    self.tail_message(tail, TailMessage::Refused(Box::new(code.into())));
+                if let Err(unheard) = self.admitted(self.inbox(shard).tail_open(tail, open)) {
+                    self.tail_message(tail, unheard.tail());
                 }
             }
             Mail::TailCredit { shard, tail, bytes } => self.inbox(shard).tail_credit(tail, bytes),
@@ -230,19 +229,19 @@ impl Hub {
                 self.carried(outbox.ask(Mail::Request { shard, ticket, request }))
             }
         };
-        if let Err(code) = sent {
-            self.pending.answer(slot, Refusal::from(code).into());
+        if let Err(unheard) = sent {
+            self.pending.answer(slot, unheard.reply());
         }
         Call { hub: Rc::clone(self), slot, done: false }
     }
 
     /// Counts what an inbox refuses.
-    pub(crate) fn admitted(&self, outcome: Result<(), Code>) -> Result<(), Code> {
+    pub(crate) fn admitted(&self, outcome: Result<(), Unheard>) -> Result<(), Unheard> {
         outcome.inspect_err(|_| self.meters.inbox.increment(1))
     }
 
     /// Counts what an outbox refuses.
-    pub(crate) fn carried(&self, outcome: Result<(), Code>) -> Result<(), Code> {
+    pub(crate) fn carried(&self, outcome: Result<(), Unheard>) -> Result<(), Unheard> {
         outcome.inspect_err(|_| self.meters.mesh.increment(1))
     }
 

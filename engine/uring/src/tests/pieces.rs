@@ -24,7 +24,7 @@ use shard::effect::{
 use crate::backoff::Backoff;
 use crate::hearts::until_slot;
 use crate::hub::Homes;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Unheard};
 use crate::layout::{ShardDir, is_temporary, parse_file, parse_segment};
 use crate::mesh::{Mail, Outbox};
 use crate::pending::{Pending, TailQueue, Waiters};
@@ -169,7 +169,7 @@ fn an_outbox_refuses_what_is_too_much_until_it_is_carried() {
         request: append(REQUEST_BYTES_PER_SHARD / 2 + 1),
     };
     assert_eq!(outbox.ask(large(0)), Ok(()));
-    assert_eq!(outbox.ask(large(1)), Err(Code::EventStoreBackpressure));
+    assert_eq!(outbox.ask(large(1)), Err(Unheard::Busy));
     assert_eq!(
         outbox.ask(Mail::TailOpen { shard: ShardId(0), tail: TailId(0), open: open() }),
         Ok(())
@@ -188,11 +188,11 @@ fn an_inbox_refuses_what_is_too_much_until_replies_make_room() {
     let inbox = Inbox::default();
     let large = append(REQUEST_BYTES_PER_SHARD / 2 + 1);
     assert_eq!(inbox.request(Ticket(0), large.clone()), Ok(()));
-    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Code::EventStoreBackpressure));
+    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Unheard::Busy));
     let mut turn = Vec::new();
     inbox.take_turn(&mut turn);
     assert!(matches!(turn[..], [Input::Request { ticket: Ticket(0), .. }]));
-    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Code::EventStoreBackpressure));
+    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Unheard::Busy));
     inbox.replied(Ticket(0));
     assert_eq!((inbox.outstanding(), inbox.outstanding_bytes()), (0, 0));
     assert_eq!(inbox.request(Ticket(1), large), Ok(()));
@@ -200,10 +200,18 @@ fn an_inbox_refuses_what_is_too_much_until_replies_make_room() {
     for ticket in 2..REQUESTS_PER_SHARD as u64 + 2 {
         assert_eq!(inbox.request(Ticket(ticket), append(1)), Ok(()));
     }
-    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Code::EventStoreBackpressure));
+    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Unheard::Busy));
+    inbox.finish();
+    let before = (inbox.outstanding(), inbox.waiting());
+    assert_eq!(before, (REQUESTS_PER_SHARD, true), "what was admitted goes on");
+    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Unheard::Ended));
     inbox.close();
-    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Code::RaftUnavailable));
-    assert_eq!(inbox.tail_open(TailId(1), open()), Err(Code::RaftUnavailable));
+    assert!(!inbox.waiting(), "nobody takes a turn any more");
+    inbox.finish();
+    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Unheard::Ended));
+    assert_eq!(inbox.tail_open(TailId(1), open()), Err(Unheard::Ended));
+    assert_eq!(Unheard::Ended.reply(), Reply::NotLeader { leader: None });
+    assert_eq!(Unheard::Ended.tail(), TailMessage::Elsewhere { leader: None });
 }
 
 #[test]
