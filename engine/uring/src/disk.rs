@@ -101,11 +101,6 @@ impl UringDisk {
         self.0.batch.get().is_none() && self.0.jobs.get() == 0
     }
 
-    /// Whether no batch of the log is under way.
-    pub(crate) fn log_idle(&self) -> bool {
-        self.0.batch.get().is_none()
-    }
-
     /// Takes what a file thread has done.
     pub(crate) fn job_done(&self, done: Done) {
         assert_eq!(done.shard, self.0.shard, "jobs come back to their shard");

@@ -126,8 +126,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Takes turns until the node stops: no door can bring another request, those under way are
-    /// answered, and the disk has nothing to do.
+    /// Takes turns until the node stops: no door can bring another request, and those under way are
+    /// answered. Then waits for the disk.
     pub(crate) async fn run(mut self) {
         let meters = ShardMeters::new(self.id);
         let mut inputs = Vec::new();
@@ -149,14 +149,17 @@ impl Driver {
                 self.show(&meters);
             }
             if self.stopper.doors_closed() {
+                self.inbox.finish();
                 let until = *drain_until.get_or_insert(at + DRAIN);
-                if self.drained(until <= at) {
+                if self.is_done(until <= at) {
                     break;
                 }
             }
         }
         self.show(&meters);
+        // First this: other nodes do not cease to send, and the log would never be idle.
         self.inbox.close();
+        self.await_disk(&mut inputs).await;
         self.pulse.ended.set(true);
     }
 
@@ -217,14 +220,26 @@ impl Driver {
         }
     }
 
-    /// Whether nothing is left to do, or it is too late to do it.
-    fn drained(&self, too_late: bool) -> bool {
+    /// Whether all that clients have asked is answered, or it is too late to do it.
+    fn is_done(&self, too_late: bool) -> bool {
         let unanswered = self.inbox.outstanding();
         if too_late && 0 < unanswered {
             tracing::warn!(shard = self.id.0, unanswered, "stopping with requests under way");
         }
-        let is_quiet = unanswered == 0 && !self.inbox.waiting();
-        if too_late { self.disk.log_idle() } else { is_quiet && self.disk.idle() }
+        too_late || unanswered == 0
+    }
+
+    /// Waits until the disk has done what it was given. The shard is not told: it would write on. What
+    /// it had taken in and not given to the disk, nobody was told to be done.
+    async fn await_disk(&self, told: &mut Vec<Input>) {
+        while !self.disk.idle() {
+            poll_fn(|cx| self.inbox.poll_waiting(cx)).await;
+            self.inbox.take_turn(told);
+            told.clear();
+            if ending() {
+                return pending().await;
+            }
+        }
     }
 }
 

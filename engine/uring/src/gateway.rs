@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use model::api::{GroupRow, GroupsPage, List, Reply, Request, TailMessage, TailOpen};
 use model::cluster::{MemberId, NameTag};
 use model::error::{Code, Refusal};
-use model::ids::{GroupId, ShardId};
+use model::ids::{GroupId, Seq, ShardId};
 use model::limits::{FORWARD_SECONDS, GROUPS_PAGE_MAX};
 use shard::cluster::tag;
 use shard::effect::TailId;
@@ -50,7 +50,11 @@ impl Gateway {
     /// future withdraws nothing.
     pub async fn call(&self, request: Request) -> Reply {
         if self.0.cluster.is_alone() {
-            return self.call_here(request).await;
+            return match self.call_here(request).await {
+                // The shard has ended, and there is no other.
+                Reply::NotLeader { .. } => Refusal::from(Code::RaftUnavailable).into(),
+                reply => reply,
+            };
         }
         let Some(session) = request.session() else {
             return match request {
@@ -222,6 +226,8 @@ impl Gateway {
         for call in calls {
             match call.await {
                 Reply::Groups(rows) => all.extend(rows),
+                // The shard has ended, and leads nothing any more.
+                Reply::NotLeader { .. } => {}
                 refusal => return refusal,
             }
         }
@@ -239,11 +245,12 @@ impl Gateway {
             match call.await {
                 Reply::Sessions { rows, more, groups } => parts.add(rows, more, groups),
                 refusal @ Reply::Refused(_) => return Err(refusal),
+                // The shard has ended: what it led, another node leads, or nobody.
+                Reply::NotLeader { .. } => {}
                 Reply::Session(_)
                 | Reply::Appended(_)
                 | Reply::Events { .. }
-                | Reply::Groups(_)
-                | Reply::NotLeader { .. } => {
+                | Reply::Groups(_) => {
                     return Err(Refusal::from(Code::InternalError).into());
                 }
             }
@@ -293,16 +300,17 @@ impl Gateway {
         let hub = Rc::clone(&self.0);
         let shard = hub.placement.shard_of(open.session.as_str());
         let (id, queue) = hub.new_tail();
+        let cursor = open.cursor;
         let opened = match hub.route(shard) {
             hub::Route::Here(inbox) => hub.admitted(inbox.tail_open(id, open)),
             hub::Route::There(outbox) => {
                 hub.carried(outbox.ask(Mail::TailOpen { shard, tail: id, open }))
             }
         };
-        if let Err(code) = opened {
-            queue.push(TailMessage::Refused(Box::new(code.into())));
+        if let Err(unheard) = opened {
+            queue.push(unheard.tail());
         }
-        Tail { hub, id, home: Home::Shard(shard), queue }
+        Tail { hub, id, home: Home::Shard(shard), cursor, queue }
     }
 
     /// Follows a session at another node; `None` if it cannot be reached.
@@ -314,9 +322,14 @@ impl Gateway {
         let member = hub.clients.member(node)?;
         let (id, queue) = hub.new_tail();
         hub.note_remote_tail(id, member);
-        let tail = Tail { hub, id, home: Home::Node(member), queue };
+        let tail = Tail { hub, id, home: Home::Node(member), cursor: open.cursor, queue };
         let asked = ClientMessage::TailOpen { tail: id.0, open };
-        tail.hub.clients.push(member, asked).then_some(tail)
+        if tail.hub.clients.push(member, asked) {
+            return Some(tail);
+        }
+        // Nobody has heard of it: a close would have no open that bounds it.
+        tail.queue.release();
+        None
     }
 
     /// The queues of what this core's shards tell other nodes.
@@ -407,7 +420,9 @@ impl Gateway {
             while let Some(message) = served.next().await {
                 if let TailMessage::Events { events, .. } = &message {
                     let bytes = events.iter().map(|event| event.json.len() as u64).sum();
-                    hub.owe_served(from, tail, bytes);
+                    if !hub.owe_served(from, (tail, served.id), bytes) {
+                        break;
+                    }
                 }
                 if !hub.clients.send(from, ClientMessage::Tail { tail, message }).await {
                     break;
@@ -482,13 +497,26 @@ pub struct Tail {
     hub: Rc<Hub>,
     id: TailId,
     home: Home,
+    /// The last event that was received, or what the tail was opened with.
+    cursor: Seq,
     queue: Rc<TailQueue>,
 }
 
 impl Tail {
-    /// The next message; `None` after the last one.
+    /// The next message; `None` after the last one. Events come without a hole: should another node
+    /// leave some out, the tail is closed as lost.
     pub async fn next(&mut self) -> Option<TailMessage> {
-        std::future::poll_fn(|cx| self.queue.poll_next(cx)).await
+        loop {
+            let message = std::future::poll_fn(|cx| self.queue.poll_next(cx)).await;
+            let Some(TailMessage::Events { events, .. }) = &message else { return message };
+            let mut follows = events.iter().zip(self.cursor.0 + 1..);
+            if follows.all(|(event, seq)| event.seq.0 == seq) {
+                self.cursor = events.last().map_or(self.cursor, |event| event.seq);
+                return message;
+            }
+            tracing::error!(home = ?self.home, "a tail has a hole");
+            self.queue.cut();
+        }
     }
 
     /// Says that events have been written to the connection: as many bytes again may come. `bytes` is
@@ -502,7 +530,7 @@ impl Tail {
             Home::Node(member) => {
                 let credit = ClientMessage::TailCredit { tail: self.id.0, bytes };
                 if !self.hub.clients.push(member, credit) {
-                    self.queue.push(TailMessage::Closed(model::api::TailEnd::Lost));
+                    self.queue.end();
                 }
             }
         }
@@ -512,7 +540,8 @@ impl Tail {
 impl Drop for Tail {
     fn drop(&mut self) {
         self.hub.drop_tail(self.id);
-        if self.queue.ended() {
+        // Whoever serves it has said its last word, or was told already.
+        if !self.queue.release() {
             return;
         }
         match self.home {

@@ -9,9 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use model::api::{Reply, Request, TailEnd, TailMessage};
+use model::api::{Reply, Request, TailMessage};
 use model::cluster::{MemberId, NameTag, replicas};
-use model::error::{Code, Refusal};
 use model::ids::{GroupId, Placement, ShardId};
 use model::limits::CLIENT_TAILS_MAX;
 use shard::cluster::Cluster;
@@ -20,7 +19,7 @@ use shard::peer::PeerMessage;
 
 use crate::answers::Answers;
 use crate::forward::{ClientMessage, ClientQueues};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Unheard};
 use crate::mesh::{Mail, Outbox};
 use crate::meters::QueueMeters;
 use crate::peers::{Heard, PeerQueues};
@@ -164,14 +163,14 @@ impl Hub {
     pub(crate) fn deliver(&self, mail: Mail) {
         match mail {
             Mail::Request { shard, ticket, request } => {
-                if let Err(code) = self.admitted(self.inbox(shard).request(ticket, request)) {
-                    self.reply(ticket, Refusal::from(code).into());
+                if let Err(unheard) = self.admitted(self.inbox(shard).request(ticket, request)) {
+                    self.reply(ticket, unheard.reply());
                 }
             }
             Mail::Reply { ticket, reply } => self.reply(ticket, reply),
             Mail::TailOpen { shard, tail, open } => {
-                if let Err(code) = self.admitted(self.inbox(shard).tail_open(tail, open)) {
-                    self.tail_message(tail, TailMessage::Refused(Box::new(code.into())));
+                if let Err(unheard) = self.admitted(self.inbox(shard).tail_open(tail, open)) {
+                    self.tail_message(tail, unheard.tail());
                 }
             }
             Mail::TailCredit { shard, tail, bytes } => self.inbox(shard).tail_credit(tail, bytes),
@@ -230,19 +229,19 @@ impl Hub {
                 self.carried(outbox.ask(Mail::Request { shard, ticket, request }))
             }
         };
-        if let Err(code) = sent {
-            self.pending.answer(slot, Refusal::from(code).into());
+        if let Err(unheard) = sent {
+            self.pending.answer(slot, unheard.reply());
         }
         Call { hub: Rc::clone(self), slot, done: false }
     }
 
     /// Counts what an inbox refuses.
-    pub(crate) fn admitted(&self, outcome: Result<(), Code>) -> Result<(), Code> {
+    pub(crate) fn admitted(&self, outcome: Result<(), Unheard>) -> Result<(), Unheard> {
         outcome.inspect_err(|_| self.meters.inbox.increment(1))
     }
 
     /// Counts what an outbox refuses.
-    pub(crate) fn carried(&self, outcome: Result<(), Code>) -> Result<(), Code> {
+    pub(crate) fn carried(&self, outcome: Result<(), Unheard>) -> Result<(), Unheard> {
         outcome.inspect_err(|_| self.meters.mesh.increment(1))
     }
 
@@ -295,7 +294,7 @@ impl Hub {
         let served = Served { shard, id, owed: 0, queue: Rc::clone(queue) };
         let before = self.served.borrow_mut().insert((from, tail), served);
         if let Some(before) = before {
-            before.queue.push(TailMessage::Closed(TailEnd::Lost));
+            self.cut_served(&before);
         }
     }
 
@@ -308,10 +307,15 @@ impl Hub {
         }
     }
 
-    /// Notes what a tail served for another node was given.
-    pub(crate) fn owe_served(&self, from: MemberId, tail: u64, bytes: u64) {
-        if let Some(served) = self.served.borrow_mut().get_mut(&(from, tail)) {
-            served.owed += bytes;
+    /// Notes what a tail served for another node was given. `false` if it is served no more: that is
+    /// not to be sent.
+    pub(crate) fn owe_served(&self, from: MemberId, (tail, id): (u64, TailId), bytes: u64) -> bool {
+        match self.served.borrow_mut().get_mut(&(from, tail)) {
+            Some(served) if served.id == id => {
+                served.owed += bytes;
+                true
+            }
+            Some(_) | None => false,
         }
     }
 
@@ -333,7 +337,16 @@ impl Hub {
     pub(crate) fn close_served(&self, from: MemberId, tail: u64) {
         let served = self.served.borrow_mut().remove(&(from, tail));
         if let Some(served) = served {
-            served.queue.push(TailMessage::Closed(TailEnd::Lost));
+            self.cut_served(&served);
+        }
+    }
+
+    /// Ends a tail served for another node, and tells its shard at once: whoever moves its messages may
+    /// wait for room on the connection.
+    fn cut_served(&self, served: &Served) {
+        served.queue.cut();
+        if served.queue.release() {
+            self.close(served.shard, served.id);
         }
     }
 
@@ -392,9 +405,9 @@ impl Hub {
         let lost: Vec<TailId> =
             remote.iter().filter(|(_, at)| **at == member).map(|(tail, _)| *tail).collect();
         drop(remote);
-        for tail in lost {
-            self.tail_message(tail, TailMessage::Closed(TailEnd::Lost));
-        }
+        let queues = self.tails.borrow();
+        lost.iter().filter_map(|tail| queues.get(tail)).for_each(|queue| queue.end());
+        drop(queues);
         let served = self.served.borrow();
         let over: Vec<u64> =
             served.keys().filter(|(from, _)| *from == member).map(|(_, tail)| *tail).collect();

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
-use model::api::{Request, TailOpen};
+use model::api::{Reply, Request, TailMessage, TailOpen};
 use model::cluster::MemberId;
-use model::error::Code;
+use model::error::{Code, Refusal};
 use model::limits::{
     INPUTS_PER_TURN, PEER_BYTES_PER_SHARD, PEER_MESSAGES_PER_SHARD, REQUEST_BYTES_PER_SHARD,
     REQUESTS_PER_SHARD, TAILS_PER_SHARD,
@@ -18,6 +18,45 @@ use shard::NodeId;
 use shard::effect::{Completion, Input, TailId, Ticket};
 use shard::peer::PeerMessage;
 use shard::wishes::Wishes;
+
+/// Why something was not taken in. It was surely not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unheard {
+    /// Too much waits already.
+    Busy,
+    /// The shard has ended or is about to: another node may lead its groups.
+    Ended,
+}
+
+impl Unheard {
+    /// The answer to a request.
+    pub(crate) fn reply(self) -> Reply {
+        match self {
+            Unheard::Busy => Refusal::from(Code::EventStoreBackpressure).into(),
+            Unheard::Ended => Reply::NotLeader { leader: None },
+        }
+    }
+
+    /// The answer to a wish to follow a session.
+    pub(crate) fn tail(self) -> TailMessage {
+        match self {
+            Unheard::Busy => TailMessage::Refused(Box::new(Code::EventStoreBackpressure.into())),
+            Unheard::Ended => TailMessage::Elsewhere { leader: None },
+        }
+    }
+}
+
+/// What an inbox takes in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// All there is.
+    #[default]
+    Open,
+    /// What finishes the requests that were admitted.
+    Finishing,
+    /// What the disk has done.
+    Closed,
+}
 
 /// The inbox of one shard, on its core. Whoever puts something in wakes the driver.
 #[derive(Debug, Default)]
@@ -44,26 +83,25 @@ struct State {
     admitted: BTreeMap<Ticket, usize>,
     admitted_bytes: usize,
     driver: Option<Waker>,
-    /// Set once the driver is gone; nothing is admitted any more.
-    closed: bool,
+    stage: Stage,
 }
 
 impl Inbox {
     /// Takes a request in, or says why not.
     ///
     /// # Errors
-    /// `EventStoreBackpressure` if too many requests or bytes wait; `RaftUnavailable` if the shard
-    /// has stopped.
-    pub(crate) fn request(&self, ticket: Ticket, request: Request) -> Result<(), Code> {
+    /// [`Unheard::Busy`] if too many requests or bytes wait; [`Unheard::Ended`] if the shard has
+    /// stopped, or is about to.
+    pub(crate) fn request(&self, ticket: Ticket, request: Request) -> Result<(), Unheard> {
         let state = &mut *self.0.borrow_mut();
         let bytes = request.bytes();
-        if state.closed {
-            return Err(Code::RaftUnavailable);
+        if state.stage != Stage::Open {
+            return Err(Unheard::Ended);
         }
         if REQUESTS_PER_SHARD <= state.admitted.len()
             || REQUEST_BYTES_PER_SHARD < state.admitted_bytes + bytes
         {
-            return Err(Code::EventStoreBackpressure);
+            return Err(Unheard::Busy);
         }
         let twin = state.admitted.insert(ticket, bytes);
         assert!(twin.is_none(), "tickets are unique among outstanding requests");
@@ -84,13 +122,13 @@ impl Inbox {
     ///
     /// # Errors
     /// As for requests.
-    pub(crate) fn tail_open(&self, tail: TailId, open: TailOpen) -> Result<(), Code> {
+    pub(crate) fn tail_open(&self, tail: TailId, open: TailOpen) -> Result<(), Unheard> {
         let state = &mut *self.0.borrow_mut();
-        if state.closed {
-            return Err(Code::RaftUnavailable);
+        if state.stage != Stage::Open {
+            return Err(Unheard::Ended);
         }
         if TAILS_PER_SHARD <= state.opens {
-            return Err(Code::EventStoreBackpressure);
+            return Err(Unheard::Busy);
         }
         state.opens += 1;
         state.arrivals.push_back(Input::TailOpen { tail, open });
@@ -101,6 +139,9 @@ impl Inbox {
     /// Notes that a tail's connection has written what it was given.
     pub(crate) fn tail_credit(&self, tail: TailId, bytes: u64) {
         let state = &mut *self.0.borrow_mut();
+        if state.stage == Stage::Closed {
+            return;
+        }
         let sum = state.credit.entry(tail).or_insert_with(|| {
             state.credit_order.push_back(tail);
             0
@@ -112,7 +153,7 @@ impl Inbox {
     /// Notes that a tail's connection is gone. At most one for each tail that was opened.
     pub(crate) fn tail_close(&self, tail: TailId) {
         let state = &mut *self.0.borrow_mut();
-        if !state.closed {
+        if state.stage != Stage::Closed {
             state.arrivals.push_back(Input::TailClose { tail });
             state.wake();
         }
@@ -122,7 +163,7 @@ impl Inbox {
     pub(crate) fn peer(&self, from: MemberId, message: PeerMessage) -> bool {
         let state = &mut *self.0.borrow_mut();
         let bytes = state.peer_bytes + message.bytes();
-        if state.closed
+        if state.stage == Stage::Closed
             || PEER_MESSAGES_PER_SHARD <= state.peers.len()
             || PEER_BYTES_PER_SHARD < bytes
         {
@@ -137,7 +178,7 @@ impl Inbox {
     /// Notes whether a connection from another node stands.
     pub(crate) fn link(&self, member: MemberId, up: bool) {
         let state = &mut *self.0.borrow_mut();
-        if !state.closed {
+        if state.stage != Stage::Closed {
             state.links.insert(member, up);
             state.wake();
         }
@@ -146,7 +187,7 @@ impl Inbox {
     /// Notes what operators want; what they wanted before no longer counts.
     pub(crate) fn wishes(&self, wishes: Wishes) {
         let state = &mut *self.0.borrow_mut();
-        if !state.closed {
+        if state.stage != Stage::Closed {
             state.wishes = Some(wishes);
             state.wake();
         }
@@ -240,9 +281,26 @@ impl Inbox {
         self.0.borrow().admitted_bytes
     }
 
-    /// Admits nothing from now on: the driver is gone.
+    /// Turns clients away from now on, those of other nodes too; the requests that were admitted go on.
+    pub(crate) fn finish(&self) {
+        let state = &mut *self.0.borrow_mut();
+        state.stage = state.stage.max(Stage::Finishing);
+    }
+
+    /// Takes in nothing from now on but what the disk has done, and forgets what waits: the driver
+    /// takes no more turns.
     pub(crate) fn close(&self) {
-        self.0.borrow_mut().closed = true;
+        let state = &mut *self.0.borrow_mut();
+        let completions = std::mem::take(&mut state.completions);
+        let admitted = std::mem::take(&mut state.admitted);
+        *state = State {
+            stage: Stage::Closed,
+            completions,
+            admitted,
+            admitted_bytes: state.admitted_bytes,
+            driver: state.driver.take(),
+            ..State::default()
+        };
     }
 }
 

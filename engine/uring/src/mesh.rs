@@ -18,7 +18,6 @@ use std::task::{Poll, Waker};
 
 use model::api::{Reply, Request, TailMessage, TailOpen};
 use model::cluster::MemberId;
-use model::error::Code;
 use model::ids::ShardId;
 use model::limits::{
     MESH_SLOTS, PEER_BYTES_PER_SHARD, PEER_MESSAGES_PER_SHARD, REQUEST_BYTES_PER_SHARD,
@@ -27,6 +26,7 @@ use shard::effect::{TailId, Ticket};
 use shard::peer::PeerMessage;
 
 use crate::forward::ClientMessage;
+use crate::inbox::Unheard;
 use crate::rt::{self, SharedReceiver, SharedSender};
 
 /// Pieces of mail that travel as one: sixteen cost what one costs.
@@ -155,16 +155,15 @@ impl Outbox {
     /// Sends something that asks for work, or refuses it.
     ///
     /// # Errors
-    /// `EventStoreBackpressure` if too much waits to be carried, `RaftUnavailable` if the other core
-    /// is gone.
-    pub(crate) fn ask(&self, mail: Mail) -> Result<(), Code> {
+    /// [`Unheard::Busy`] if too much waits to be carried, [`Unheard::Ended`] if the other core is gone.
+    pub(crate) fn ask(&self, mail: Mail) -> Result<(), Unheard> {
         assert!(mail.asks(), "answers are never refused");
         if self.closed.get() {
-            return Err(Code::RaftUnavailable);
+            return Err(Unheard::Ended);
         }
         let bytes = self.ask_bytes.get() + mail.ask_bytes();
         if MESH_SLOTS <= self.asks.get() || REQUEST_BYTES_PER_SHARD < bytes {
-            return Err(Code::EventStoreBackpressure);
+            return Err(Unheard::Busy);
         }
         self.asks.set(self.asks.get() + 1);
         self.ask_bytes.set(bytes);

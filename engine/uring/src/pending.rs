@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use model::api::{Reply, TailMessage};
+use model::api::{Reply, TailEnd, TailMessage};
 
 /// Requests of one core that have no reply yet, by slot. A slot is used again only after its reply
 /// has come, also when nobody waits for it any more, so a late reply cannot reach a stranger.
@@ -91,24 +91,44 @@ pub(crate) struct TailQueue(RefCell<TailState>);
 struct TailState {
     messages: VecDeque<TailMessage>,
     waker: Option<Waker>,
+    /// Whether the last message is there.
     ended: bool,
+    /// Whether whoever serves the tail knows that it is over. Not so for one that was cut here.
+    released: bool,
 }
 
 impl TailQueue {
-    /// Brings a message; those after the last one are dropped.
+    /// Brings a message of whoever serves the tail; those after the last one are dropped.
     pub(crate) fn push(&self, message: TailMessage) {
         let state = &mut *self.0.borrow_mut();
-        if state.ended {
-            return;
-        }
-        state.ended = matches!(
+        let is_last = matches!(
             message,
             TailMessage::Refused(_) | TailMessage::Closed(_) | TailMessage::Elsewhere { .. }
         );
-        state.messages.push_back(message);
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
+        state.released |= is_last;
+        if !state.ended {
+            state.add(message, is_last);
         }
+    }
+
+    /// Ends the tail from this side, behind what waits.
+    pub(crate) fn end(&self) {
+        let state = &mut *self.0.borrow_mut();
+        if !state.ended {
+            state.add(TailMessage::Closed(TailEnd::Lost), true);
+        }
+    }
+
+    /// The same, without what waits: nothing goes on behind a hole.
+    pub(crate) fn cut(&self) {
+        self.0.borrow_mut().messages.clear();
+        self.end();
+    }
+
+    /// Notes that whoever serves the tail was told that it is over, or never heard of it. Whether that
+    /// was not known yet: it is told once.
+    pub(crate) fn release(&self) -> bool {
+        !std::mem::replace(&mut self.0.borrow_mut().released, true)
     }
 
     /// The next message; `None` after the last one.
@@ -124,9 +144,19 @@ impl TailQueue {
         Poll::Pending
     }
 
-    /// Whether the shard has said its last word.
+    /// Whether the last message is there, or was.
     pub(crate) fn ended(&self) -> bool {
         self.0.borrow().ended
+    }
+}
+
+impl TailState {
+    fn add(&mut self, message: TailMessage, is_last: bool) {
+        self.ended = is_last;
+        self.messages.push_back(message);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod answers;
 mod data_dir;
 mod files;
+mod forward;
 mod log;
 mod manifest;
 mod node;

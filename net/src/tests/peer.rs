@@ -11,6 +11,7 @@ mod handshake;
 mod links;
 mod meeting;
 mod standing;
+mod stop;
 mod tls;
 mod wire;
 

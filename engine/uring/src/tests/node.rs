@@ -34,7 +34,7 @@ const EVENTS: u64 = 30;
 /// Set for the test that is run again to see how a process ends.
 const ENDS: &str = "STARCITE_TEST_ENDS";
 
-fn id(name: &str) -> SessionId {
+pub(super) fn id(name: &str) -> SessionId {
     SessionId::new(name).unwrap()
 }
 
@@ -42,7 +42,7 @@ fn name(number: u32) -> String {
     format!("session-{number:03}")
 }
 
-fn create(session: &str) -> Request {
+pub(super) fn create(session: &str) -> Request {
     Request::Create(Create {
         session: id(session),
         title: None,
@@ -52,7 +52,7 @@ fn create(session: &str) -> Request {
     })
 }
 
-fn append(session: &str, number: u64) -> Request {
+pub(super) fn append(session: &str, number: u64) -> Request {
     let mut fingerprint = [0; 16];
     fingerprint[..8].copy_from_slice(&number.to_le_bytes());
     Request::Append(Append {
@@ -65,7 +65,7 @@ fn append(session: &str, number: u64) -> Request {
     })
 }
 
-fn settings(data_dir: &Path, shards: u32, cores: Option<usize>) -> Settings {
+pub(super) fn settings(data_dir: &Path, shards: u32, cores: Option<usize>) -> Settings {
     Settings {
         data_dir: data_dir.to_path_buf(),
         cores,
@@ -79,7 +79,7 @@ fn settings(data_dir: &Path, shards: u32, cores: Option<usize>) -> Settings {
 
 /// Opens all shards from what is in the directory: the log alone, since these tests write too little
 /// for a checkpoint.
-fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
+pub(super) fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
     (0..settings.placement.shards())
         .map(|number| {
             let shard = ShardId(number);
@@ -95,7 +95,7 @@ fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
                 hot_bytes_max,
                 segment_bytes: SEGMENT_BYTES,
                 log_kept_bytes: 1 << 20,
-                cluster: Cluster::alone(NodeId(1 << 32)),
+                cluster: settings.cluster.clone(),
             };
             (shard, open_one(options, &dir))
         })
@@ -123,7 +123,7 @@ fn open_one(options: Options, dir: &ShardDir) -> Shard {
 }
 
 /// Runs a node whose first core does `work`, then stops.
-fn run<F>(settings: &Settings, work: impl Fn(Gateway) -> F + Send + Sync + 'static)
+pub(super) fn run<F>(settings: &Settings, work: impl Fn(Gateway) -> F + Send + Sync + 'static)
 where
     F: Future<Output = ()> + 'static,
 {

@@ -24,7 +24,7 @@ use shard::effect::{
 use crate::backoff::Backoff;
 use crate::hearts::until_slot;
 use crate::hub::Homes;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Unheard};
 use crate::layout::{ShardDir, is_temporary, parse_file, parse_segment};
 use crate::mesh::{Mail, Outbox};
 use crate::pending::{Pending, TailQueue, Waiters};
@@ -169,7 +169,7 @@ fn an_outbox_refuses_what_is_too_much_until_it_is_carried() {
         request: append(REQUEST_BYTES_PER_SHARD / 2 + 1),
     };
     assert_eq!(outbox.ask(large(0)), Ok(()));
-    assert_eq!(outbox.ask(large(1)), Err(Code::EventStoreBackpressure));
+    assert_eq!(outbox.ask(large(1)), Err(Unheard::Busy));
     assert_eq!(
         outbox.ask(Mail::TailOpen { shard: ShardId(0), tail: TailId(0), open: open() }),
         Ok(())
@@ -188,11 +188,11 @@ fn an_inbox_refuses_what_is_too_much_until_replies_make_room() {
     let inbox = Inbox::default();
     let large = append(REQUEST_BYTES_PER_SHARD / 2 + 1);
     assert_eq!(inbox.request(Ticket(0), large.clone()), Ok(()));
-    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Code::EventStoreBackpressure));
+    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Unheard::Busy));
     let mut turn = Vec::new();
     inbox.take_turn(&mut turn);
     assert!(matches!(turn[..], [Input::Request { ticket: Ticket(0), .. }]));
-    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Code::EventStoreBackpressure));
+    assert_eq!(inbox.request(Ticket(1), large.clone()), Err(Unheard::Busy));
     inbox.replied(Ticket(0));
     assert_eq!((inbox.outstanding(), inbox.outstanding_bytes()), (0, 0));
     assert_eq!(inbox.request(Ticket(1), large), Ok(()));
@@ -200,10 +200,18 @@ fn an_inbox_refuses_what_is_too_much_until_replies_make_room() {
     for ticket in 2..REQUESTS_PER_SHARD as u64 + 2 {
         assert_eq!(inbox.request(Ticket(ticket), append(1)), Ok(()));
     }
-    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Code::EventStoreBackpressure));
+    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Unheard::Busy));
+    inbox.finish();
+    let before = (inbox.outstanding(), inbox.waiting());
+    assert_eq!(before, (REQUESTS_PER_SHARD, true), "what was admitted goes on");
+    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Unheard::Ended));
     inbox.close();
-    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Code::RaftUnavailable));
-    assert_eq!(inbox.tail_open(TailId(1), open()), Err(Code::RaftUnavailable));
+    assert!(!inbox.waiting(), "nobody takes a turn any more");
+    inbox.finish();
+    assert_eq!(inbox.request(Ticket(1), append(1)), Err(Unheard::Ended));
+    assert_eq!(inbox.tail_open(TailId(1), open()), Err(Unheard::Ended));
+    assert_eq!(Unheard::Ended.reply(), Reply::NotLeader { leader: None });
+    assert_eq!(Unheard::Ended.tail(), TailMessage::Elsewhere { leader: None });
 }
 
 #[test]
@@ -293,7 +301,29 @@ fn a_tail_ends_with_its_last_word() {
         assert_eq!(queue.poll_next(&cx), Poll::Ready(Some(message)));
     }
     assert_eq!(queue.poll_next(&cx), Poll::Ready(None));
-    assert!(queue.ended());
+    assert!(queue.ended() && !queue.release(), "whoever serves it knows");
+}
+
+#[test]
+fn a_tail_that_is_cut_shows_nothing_behind_the_hole_and_is_released_once() {
+    let queue = TailQueue::default();
+    let (waker, woken) = counted();
+    let cx = Context::from_waker(&waker);
+    assert!(queue.poll_next(&cx).is_pending());
+    queue.push(TailMessage::Opened);
+    queue.cut();
+    assert_eq!(woken.get(), 1);
+    queue.push(TailMessage::Opened);
+    let lost = TailMessage::Closed(TailEnd::Lost);
+    assert_eq!(queue.poll_next(&cx), Poll::Ready(Some(lost)));
+    assert_eq!(queue.poll_next(&cx), Poll::Ready(None));
+    assert!(queue.release() && !queue.release(), "whoever serves it is told once");
+    let served = TailQueue::default();
+    served.push(TailMessage::Opened);
+    served.end();
+    assert_eq!(served.poll_next(&cx), Poll::Ready(Some(TailMessage::Opened)), "no hole before it");
+    served.push(TailMessage::Closed(TailEnd::TooSlow));
+    assert!(!served.release(), "it has said its last word meanwhile");
 }
 
 #[test]

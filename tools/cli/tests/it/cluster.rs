@@ -352,6 +352,14 @@ fn a_router_serves_what_others_hold() {
         (cluster.sum(3, "starcite_groups_hosted"), cluster.sum(3, "starcite_groups_led")),
         (0, 0)
     );
+    // Its clients leave nothing behind where they were served: each node follows what operators say,
+    // and nothing else.
+    let followers =
+        |cluster: &Cluster| -> u64 { (0..4).map(|node| cluster.sum(node, "starcite_tails")).sum() };
+    let tails: Vec<_> = (0..20).map(|tail| router.tail(&sessions[tail % 4], "cursor=5")).collect();
+    until("the tails are seen", || 20 <= followers(&cluster));
+    drop(tails);
+    until("the tails are gone", || followers(&cluster) <= 4);
     // It is missed by nobody.
     cluster.kill(3);
     cluster.append(&sessions, 6);
