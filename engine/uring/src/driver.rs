@@ -144,7 +144,11 @@ impl Driver {
             let is_ready = self.shard.is_ready();
             let is_watched = !is_ready || self.stopper.standing().leaving();
             let pause = if is_watched { SHOW_WATCHED } else { SHOW };
-            if shown.is_none_or(|(last, was)| was != is_ready || last + pause <= at) {
+            let is_due = |(last, was): (Instant, bool)| {
+                let pause = if was == is_ready { pause } else { TICK_BUSY };
+                last + pause <= at
+            };
+            if shown.is_none_or(is_due) {
                 shown = Some((at, is_ready));
                 self.show(&meters);
             }

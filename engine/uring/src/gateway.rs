@@ -40,6 +40,12 @@ impl Gateway {
         Gateway(hub)
     }
 
+    /// Who led a session's group when another node last did something to it.
+    #[cfg(test)]
+    pub(crate) fn leader(&self, session: &str) -> Option<NameTag> {
+        self.0.leader(self.0.placement.group(session))
+    }
+
     /// The number of this core among the node's, from 0.
     pub fn core(&self) -> usize {
         self.0.core
@@ -82,7 +88,9 @@ impl Gateway {
             let outcome = match tried {
                 Ok(Reply::NotLeader { leader }) => Outcome::Elsewhere(leader),
                 Ok(reply) => {
-                    if let Step::There(node) = step {
+                    // Any copy may answer a read, and refuse anything: only a leader does what it is told.
+                    let is_led = !request.is_read() && !matches!(reply, Reply::Refused(_));
+                    if let (Step::There(node), true) = (step, is_led) {
                         self.0.note_leader(group, node);
                     }
                     return reply;

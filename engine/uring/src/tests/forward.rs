@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use model::api::{Event, TailEnd, TailMessage, TailOpen};
+use model::api::{Appended, Event, EventsPage, Reply, Request, TailEnd, TailMessage, TailOpen};
 use model::cluster::MemberId;
+use model::error::{Code, Refusal};
 use model::ids::Seq;
 use model::limits::CLIENT_QUEUE_MESSAGES;
 use shard::NodeId;
@@ -196,6 +197,41 @@ fn the_node_that_serves_a_tail_is_told_when_it_is_over_here() {
         let (tail, name) = followed(&gateway, &connection).await;
         drop(tail);
         assert_eq!(said(&connection).await, ClientMessage::TailClose { tail: name });
+    });
+}
+
+#[test]
+fn only_who_does_what_it_is_told_is_taken_for_the_leader() {
+    beside(|gateway| async move {
+        let connection = gateway.clients().open(OTHER);
+        let refused = || Reply::from(Refusal::from(Code::RaftUnavailable));
+        let page = EventsPage { session: id("s"), cursor: Seq(0), limit: 1 };
+        let read = || Reply::Events { events: Vec::new(), last_seq: Seq(0) };
+        let appended = || {
+            Reply::Appended(Appended {
+                seq: Seq(1),
+                last_seq: Seq(1),
+                deduped: false,
+                archived_seq: Seq(0),
+            })
+        };
+        let cases = [
+            (Request::Events(page.clone()), read(), None),
+            (Request::Events(page), refused(), None),
+            (append("s", 1), refused(), None),
+            (append("s", 1), appended(), Some(OTHER.tag())),
+        ];
+        for (request, reply, leader) in cases {
+            let serve = async {
+                let ClientMessage::Request { ticket, .. } = said(&connection).await else {
+                    panic!()
+                };
+                let reply = reply.clone();
+                gateway.hear_client(OTHER, ClientMessage::Reply { ticket, reply });
+            };
+            let (answer, ()) = futures_lite::future::zip(gateway.call(request), serve).await;
+            assert_eq!((answer, gateway.leader("s")), (reply, leader));
+        }
     });
 }
 
