@@ -5,6 +5,8 @@
 //! An entry's index and term stand for the whole log before it (Log Matching), so one map of entries
 //! with the term in front of each is the log of every node.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -33,6 +35,8 @@ pub(crate) struct Court {
     /// The members each group begins with.
     first: Vec<Arc<Membership>>,
     groups: BTreeMap<u32, Group>,
+    /// In which life a node named a snapshot so.
+    snapshots: BTreeMap<(NodeId, u64), u32>,
     /// How often an entry took another's place on a disk.
     pub(crate) replaced: u64,
     /// What was found.
@@ -47,6 +51,8 @@ struct Group {
     entries: BTreeMap<(Index, Term), (u64, Option<Term>)>,
     /// By index from 1: the entry's term, and the term of the leader that said it was committed.
     committed: Vec<(Term, Term)>,
+    /// The highest place anybody has called committed.
+    told: Index,
     nodes: BTreeMap<NodeId, Node>,
     /// Memberships ever seen, by the place of their entries.
     memberships: BTreeMap<(Index, Term), Arc<Membership>>,
@@ -75,6 +81,8 @@ struct Node {
     floor_ever: Index,
     /// Term and vote on its disk.
     hard: (Term, Option<NodeId>),
+    /// How much of the log of which term's leader it has accepted.
+    accepted: (Term, Index),
 }
 
 impl Court {
@@ -125,6 +133,7 @@ impl Court {
             leader.last = last;
         }
         let before = known.committed.len();
+        known.check_counted(group, (term, from), committed, findings);
         known.commit(group, term, committed, findings);
         if before < known.committed.len() {
             self.check_held(group, term);
@@ -190,6 +199,15 @@ impl Court {
         newest.unwrap_or(&self.first[group as usize])
     }
 
+    /// The members before a change that stands at this place of a group's log.
+    pub(crate) fn members_before(&self, group: u32, place: (Term, Index)) -> Option<&Membership> {
+        let known = self.groups.get(&group)?;
+        let earlier = known.memberships.range(..(place.1, Term(0))).rev();
+        let mut earlier =
+            earlier.filter(|((index, of), _)| known.term_at(place, *index) == Some(*of));
+        earlier.next().map(|(_, members)| &**members)
+    }
+
     /// A leader tells another to stand: it must have all that is committed, or nobody will elect it.
     pub(crate) fn hands_over(&mut self, group: u32, to: NodeId) {
         let index = self.committed(group);
@@ -241,6 +259,7 @@ impl Court {
         let last = known.leaders.get(&term).map(|leader| leader.last);
         let told = last.and_then(|last| known.term_at(last, matched));
         let node = known.nodes.entry(id).or_default();
+        node.accepted = node.accepted.max((term, matched));
         // Said in a term the node has left: one batch may hold what it accepted and what replaced that,
         // and to the leader of then it is a message that took long.
         if matched <= node.floor || term < node.hard.0 {
@@ -310,6 +329,9 @@ impl Court {
         node.hard = hard;
         node.floor = floor;
         node.floor_ever = node.floor_ever.max(floor);
+        if !honest {
+            node.accepted = (Term(0), Index(0));
+        }
         // What was written and never said to be there is there all the same.
         for (index, term) in &log {
             known.held.entry((*index, *term)).or_default().push(id);
