@@ -152,7 +152,7 @@ impl Node {
         self.lose_asked();
         if !self.is_eligible() {
             self.state = State::Follower;
-            return;
+            return self.ask_the_way();
         }
         let membership = std::sync::Arc::clone(self.log.membership());
         if membership.is_ruled_by(self.id) {

@@ -13,7 +13,7 @@ use crate::status::{NotLeader, TransferRefused};
 /// What a leader knows.
 #[derive(Debug)]
 pub(crate) struct Leadership {
-    /// All other members, in the order of their ids.
+    /// All other members, and those that are none and are to be told, in the order of their ids.
     pub(crate) peers: Vec<Progress>,
     /// The entry it began with: what is committed from there on is of its term.
     pub(crate) began: Index,
@@ -116,7 +116,8 @@ impl Node {
         }
         let (membership, since) = (self.log.membership(), self.log.membership_since());
         leadership.peers.retain(|peer| {
-            membership.is_member(peer.id) || (peer.matched < since && peer.is_active(patience))
+            let knows = since <= peer.matched && since <= peer.told;
+            membership.is_member(peer.id) || (!knows && peer.is_active(patience))
         });
         let peers = &leadership.peers;
         let heard = |voter: NodeId| {

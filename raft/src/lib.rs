@@ -86,6 +86,8 @@
 //!    leader refuses. A leader that hears no quorum for an election timeout steps down.
 //! 8. A change of members counts from when it is in the log. One is made at a time, and only by a leader
 //!    that has committed something of its own; it is finished by the leader, whoever that is by then.
+//!    Whoever it removes is told, also if it was away: a node that hears no leader asks those it knows,
+//!    and who leads sends it the log until it knows that it is no member. It counts for nothing.
 //! 9. A node in doubt neither votes nor stands before it has asked the others, and never for a log that
 //!    ends before the longest it has heard of. That is safe as long as no other loses anything meanwhile
 //!    and all others can be asked; if some cannot, it goes on without them after two election timeouts.
@@ -154,13 +156,14 @@
 //! # Reading order
 //!
 //! `message` (the words), `ready` (the conversation with the driver), `node` (the face), `log`,
-//! `membership`, `quorum`, `election`, `leader`, `progress`, `follower`, `read`, `change`, `doubt`,
-//! `invariants`; then a script in `testdata`.
+//! `membership`, `quorum`, `election`, `leader`, `progress`, `follower`, `read`, `change`, `astray`,
+//! `doubt`, `invariants`; then a script in `testdata`.
 //!
 //! The feature `sabotage` breaks rules on purpose, for tests that must find it.
 
 #![forbid(unsafe_code)]
 
+mod astray;
 mod change;
 mod doubt;
 mod election;

@@ -116,7 +116,8 @@ pub struct Message {
     pub from: NodeId,
     /// The receiver.
     pub to: NodeId,
-    /// The sender's term, but for pre-votes. A question in doubt carries it, but nobody enters it.
+    /// The sender's term, but for pre-votes. A question in doubt carries it, and one who is
+    /// astray, but nobody enters it.
     pub term: Term,
     /// What it says.
     pub body: Body,
@@ -207,6 +208,12 @@ pub enum Body {
         /// The last entry of the sender's log.
         last: (Term, Index),
     },
+    /// A node hears no leader: if it is no member any more, whoever leads is to tell it. Nobody enters
+    /// the term of this.
+    Astray {
+        /// Which node: the sender, or one that has asked the sender.
+        node: NodeId,
+    },
 }
 
 impl Message {
@@ -228,7 +235,8 @@ impl Message {
             | Body::AppendAccepted { .. }
             | Body::ReadRequest { .. }
             | Body::ReadReply { .. }
-            | Body::TimeoutNow => true,
+            | Body::TimeoutNow
+            | Body::Astray { .. } => true,
             Body::Rest { last } | Body::Doubt { last } | Body::DoubtReply { last, .. } => {
                 last.0 <= self.term
             }

@@ -233,10 +233,14 @@ impl Node {
             self.wake();
         }
         match message.body {
-            Body::PreVoteRequest { last } => self.on_pre_vote_request(&message, last),
+            Body::PreVoteRequest { last } => {
+                self.on_pre_vote_request(&message, last);
+                self.on_astray(message.from, message.from);
+            }
             Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
             // Who asks about itself unseats nobody, whatever its term.
             Body::Doubt { .. } => self.on_doubt(message.from),
+            Body::Astray { node } => self.on_astray(message.from, node),
             _ => self.step_in_term(message),
         }
         self.check();
@@ -397,6 +401,7 @@ impl Node {
             Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
                 !self.log.membership().is_member(message.from)
             }
+            Body::Astray { node } => !self.log.membership().is_member(node),
             _ => false,
         }
     }
@@ -452,7 +457,10 @@ impl Node {
             Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
             Body::TimeoutNow => self.on_timeout_now(from),
             Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
-            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } | Body::Doubt { .. } => {}
+            Body::PreVoteRequest { .. }
+            | Body::PreVoteReply { .. }
+            | Body::Doubt { .. }
+            | Body::Astray { .. } => {}
         }
     }
 
@@ -471,6 +479,7 @@ impl Node {
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
             | Body::Doubt { .. }
+            | Body::Astray { .. }
             | Body::VoteReply { .. }
             | Body::AppendAccepted { .. }
             | Body::AppendRejected { .. }

@@ -52,7 +52,7 @@ impl Shard {
     pub(crate) fn note_rest(&mut self, slot: usize) {
         let (group, own) = (&self.groups[slot], self.options.cluster.own);
         let restless = &mut self.restless;
-        put(&mut restless.ticking, slot, !is_at_rest(group, group.is_hosted(own)));
+        put(&mut restless.ticking, slot, !is_at_rest(group));
         put(&mut restless.waiting, slot, group.has_waiting() || group.has_reads());
         put(&mut restless.failing, slot, group.is_hosted(own) && !group.is_ready());
     }
@@ -90,10 +90,10 @@ impl Shard {
 }
 
 /// Whether time means nothing to a group: its node is at rest, or was told to go and hears nobody.
-fn is_at_rest(group: &Group, is_hosted: bool) -> bool {
+fn is_at_rest(group: &Group) -> bool {
     let is_gone = || {
         let status = group.node.status();
-        !is_hosted && status.role == Role::Follower && status.leader.is_none()
+        group.node.is_outside() && status.role == Role::Follower && status.leader.is_none()
     };
     group.node.is_quiet() || (!group.node.is_doubtful() && !group.has_reads() && is_gone())
 }

@@ -71,6 +71,7 @@ enum WireBody<'a> {
     TimeoutNow,
     Doubt { last: WirePlace },
     DoubtReply { remembered: u64, last: WirePlace },
+    Astray { node: u64 },
 }
 
 #[derive(Debug, Archive, Serialize)]
@@ -238,6 +239,7 @@ impl<'a> From<&'a Body> for WireBody<'a> {
             Body::DoubtReply { remembered, last } => {
                 WireBody::DoubtReply { remembered: remembered.0, last: (*last).into() }
             }
+            Body::Astray { node } => WireBody::Astray { node: node.0 },
         }
     }
 }
@@ -383,6 +385,7 @@ fn raft_body(wire: &ArchivedWireBody<'_>) -> Body {
         W::DoubtReply { remembered, last } => {
             Body::DoubtReply { remembered: Index(remembered.to_native()), last: place(last) }
         }
+        W::Astray { node } => Body::Astray { node: NodeId(node.to_native()) },
     }
 }
 

@@ -99,6 +99,7 @@ fn body(body: &Body) -> String {
         Body::ReadRequest { context } => format!("read-request {context}"),
         Body::ReadReply { context, index } => format!("read-reply {context} {}", at(*index)),
         Body::TimeoutNow => "timeout-now".into(),
+        Body::Astray { node } => format!("astray {node}"),
         Body::Doubt { last } => format!("doubt last={}", position(*last)),
         Body::DoubtReply { remembered, last } => {
             format!("doubt-reply remembered={remembered} last={}", position(*last))

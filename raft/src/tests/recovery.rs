@@ -76,6 +76,14 @@ impl World {
                 |id: &NodeId| world.end(*id) != committed || world.applied(*id) != committed;
             !world.is_settled() || world.members().iter().any(is_behind)
         });
+        self.go_on_while("who was removed knows it", |world| {
+            if !world.is_settled() {
+                return true;
+            }
+            let members = world.members();
+            let unaware = |node: &Node| !members.contains(&node.id) && !node.is_outside();
+            world.cluster.running().any(unaware)
+        });
         self.read_everywhere();
         if 0 < self.quiet_ticks {
             self.rest();

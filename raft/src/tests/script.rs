@@ -88,7 +88,11 @@ scripts! {
     read_before_own_commit
     read_index
     read_on_follower
+    removed_in_doubt
+    removed_moved_away
+    removed_new_leader
     removed_node
+    removed_told_half
     removed_voter_needed
     replication
     restart

@@ -10,7 +10,7 @@ use crate::node::{Config, Node, Restored, State};
 use crate::progress::{PeerState, Progress};
 use crate::read::READS_MAX;
 use crate::ready::{Promise, Read};
-use crate::status::{ChangeRefused, Role};
+use crate::status::{ChangeRefused, Role, TransferRefused};
 
 use super::{
     ELECTION_TICKS, GRANTED, REFUSED, WOULD, accepted, append, config, entry, from, ids, leader,
@@ -287,8 +287,17 @@ fn with_leases_nobody_stands_or_votes_where_one_may_hold() {
 }
 
 #[test]
-fn a_removed_node_wakes_nobody() {
+fn a_removed_node_wakes_nobody_who_cannot_tell_it() {
     let resting = Config { quiet_ticks: 1, ..config(1) };
+    let mut follower = Node::new(resting.clone(), restored(3, 1, &[1]));
+    follower.step(from(2, 1, append(place(1, 1), Vec::new(), 1)));
+    settle(&mut follower);
+    follower.step(from(2, 1, Body::Rest { last: place(1, 1) }));
+    follower.step(from(9, 7, pre_vote(place(0, 0))));
+    assert!(follower.is_quiet());
+    assert!(said(&mut follower).contains(&Body::Astray { node: NodeId(9) }), "passed on");
+    follower.step(from(3, 7, Body::Astray { node: NodeId(9) }));
+    assert_eq!(said(&mut follower), [], "only once");
     let mut node = leader_of(Node::new(resting, restored(3, 0, &[])));
     for voter in [2, 3] {
         node.step(from(voter, 1, accepted(1)));
@@ -296,13 +305,35 @@ fn a_removed_node_wakes_nobody() {
     settle(&mut node);
     node.tick();
     assert!(node.is_quiet());
-    node.step(from(9, 7, pre_vote(place(0, 0))));
     node.step(from(9, 7, Body::Doubt { last: place(0, 0) }));
     node.step(from(2, 1, accepted(1)));
     assert!(node.is_quiet());
+    node.step(from(9, 7, pre_vote(place(0, 0))));
+    assert!(!node.is_quiet(), "it is told");
     assert_eq!(node.status().term, Term(1));
-    node.step(from(2, 2, pre_vote(place(0, 0))));
-    assert!(!node.is_quiet(), "a member does");
+}
+
+#[test]
+fn a_leader_tells_few_at_once_and_those_that_answer_alone() {
+    let restored = Restored { snapshot: snapshot(1, 1), ..restored(3, 1, &[]) };
+    let mut node = leader_of(Node::new(config(1), restored));
+    for outsider in 10..30 {
+        node.step(from(outsider, 7, pre_vote(place(0, 0))));
+        node.step(from(2, 2, Body::Astray { node: NodeId(outsider) }));
+    }
+    assert_eq!(node.progress().count(), 2 + 8);
+    for _ in 0..ELECTION_TICKS - 1 {
+        node.tick();
+        node.step(from(2, 2, accepted(1)));
+    }
+    node.step(from(11, 2, rejected(2, place(0, 0))));
+    node.tick();
+    let looked_after: Vec<NodeId> = node.progress().map(|peer| peer.id).collect();
+    assert_eq!(looked_after, ids([2, 3, 11]));
+    // Whatever it acknowledges commits nothing, and it cannot be the heir.
+    node.step(from(11, 2, accepted(2)));
+    assert_eq!(node.status().committed, Index(1));
+    assert_eq!(node.transfer(NodeId(11)), Err(TransferRefused::NoHeir));
 }
 
 #[test]

@@ -94,6 +94,7 @@ names! {
         WentQuiet "group went quiet",
         TransferDone "leadership handed over",
         DoubtAsked "doubt asked",
+        AstrayAsked "asked the way astray",
         JointMembership "joint membership",
         ReopenRefused "damaged node refused to start",
         AllDownAtOnce "all nodes down at once",

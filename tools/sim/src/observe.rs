@@ -68,6 +68,7 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
             counters.reach(Reached::TransferDone);
         }
         Body::Doubt { .. } => counters.reach(Reached::DoubtAsked),
+        Body::Astray { .. } => counters.reach(Reached::AstrayAsked),
         Body::PreVoteReply { .. } | Body::ReadReply { .. } | Body::DoubtReply { .. } => {}
     }
 }

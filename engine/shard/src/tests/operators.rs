@@ -226,16 +226,34 @@ fn a_node_that_was_cut_off_when_it_was_removed_notices() {
     net.append("s", "what it does not hear");
     let tails = |net: &Net| net.nodes[&gone].clients.tails.get(&tail).cloned().unwrap_or_default();
     assert_eq!(tails(&net), [TailMessage::Opened], "it does not know what is wanted");
-    net.cut.clear();
     net.tell(&[gone], &wishes(2, &[2, 3, 4]));
     net.pass(8_000);
     let gauges = net.gauges(gone);
     assert_eq!((gauges.groups_hosted, gauges.groups_led, gauges.groups_not_ready), (0, 0, 0));
     assert_eq!(tails(&net), [TailMessage::Opened, TailMessage::Closed(TailEnd::Lost)]);
     // It is taken back, with what it has.
+    net.cut.clear();
     net.tell_all(&wishes(3, &[1, 2, 3, 4]));
     net.pass(10_000);
     net.check_members(&[1, 2, 3, 4]);
     assert!(0 < net.gauges(gone).groups_hosted);
     assert_eq!(net.gauges(gone).groups_not_ready, 0);
+}
+
+#[test]
+fn a_node_that_was_away_when_it_was_removed_is_told() {
+    let (mut net, fourth) = four();
+    let gone = node(1, 1);
+    net.cut.insert(gone);
+    net.pass(2_000);
+    net.tell(&[node(2, 1), node(3, 1), fourth], &wishes(2, &[2, 3, 4]));
+    net.pass(20_000);
+    net.check_members(&[2, 3, 4]);
+    assert!(0 < net.gauges(gone).groups_not_ready, "it waits for leaders");
+    net.cut.clear();
+    net.pass(5_000);
+    // It has not heard what operators want: its groups' leaders have told it.
+    let gauges = net.gauges(gone);
+    assert_eq!((gauges.groups_hosted, gauges.groups_led, gauges.groups_not_ready), (0, 0, 0));
+    net.check_members(&[2, 3, 4]);
 }
