@@ -66,7 +66,6 @@ kinds! {
     CommittedTooSoon "what was called committed is not on a majority's disks",
     CountedOlder "a leader committed an entry of an older term by counting",
     ChangedTooSoon "members were changed before the leader knew what is committed, or during a change",
-    Retracted "a follower refused what it had accepted",
     SnapshotNamedTwice "two snapshots of a sender have one name",
     HandedToLagging "leadership was handed to a node that lacks what is committed",
     // Resources and life.

@@ -10,6 +10,7 @@ mod rules;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::ids::GroupId;
 use raft::{Index, Membership, NodeId, Term};
 
 use crate::node::FoundLog;
@@ -36,7 +37,7 @@ pub(crate) struct Court {
     first: Vec<Arc<Membership>>,
     groups: BTreeMap<u32, Group>,
     /// In which life a node named a snapshot so.
-    snapshots: BTreeMap<(NodeId, u64), u32>,
+    snapshots: BTreeMap<(GroupId, NodeId, u64), u32>,
     /// How often an entry took another's place on a disk.
     pub(crate) replaced: u64,
     /// What was found.
@@ -81,8 +82,6 @@ struct Node {
     floor_ever: Index,
     /// Term and vote on its disk.
     hard: (Term, Option<NodeId>),
-    /// How much of the log of which term's leader it has accepted.
-    accepted: (Term, Index),
 }
 
 impl Court {
@@ -259,7 +258,6 @@ impl Court {
         let last = known.leaders.get(&term).map(|leader| leader.last);
         let told = last.and_then(|last| known.term_at(last, matched));
         let node = known.nodes.entry(id).or_default();
-        node.accepted = node.accepted.max((term, matched));
         // Said in a term the node has left: one batch may hold what it accepted and what replaced that,
         // and to the leader of then it is a message that took long.
         if matched <= node.floor || term < node.hard.0 {
@@ -329,9 +327,6 @@ impl Court {
         node.hard = hard;
         node.floor = floor;
         node.floor_ever = node.floor_ever.max(floor);
-        if !honest {
-            node.accepted = (Term(0), Index(0));
-        }
         // What was written and never said to be there is there all the same.
         for (index, term) in &log {
             known.held.entry((*index, *term)).or_default().push(id);
@@ -476,7 +471,9 @@ impl Group {
     ) {
         let index = entry.index;
         let slot = usize::try_from(index.0).expect("an index in memory") - 1;
-        if self.committed.get(slot).is_some_and(|(there, _)| *there == before) {
+        // A slow disk may write what an older leader wanted after a newer one has committed without it.
+        let is_bad = |(there, by): &(Term, Term)| *there == before && *by <= entry.term;
+        if self.committed.get(slot).is_some_and(is_bad) {
             let text =
                 format!("group {group}: {id} replaced index {} of term {}", index.0, before.0);
             findings.add(Kind::CommitBackward, text);

@@ -51,10 +51,7 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
             court.promises(group, term, from);
             court.accepts(group, term, from, *matched);
         }
-        Body::AppendRejected { previous, hint, .. } => {
-            court.rejects(group, (term, from, to), *previous, hint.1);
-            counters.reach(Reached::AppendRejected);
-        }
+        Body::AppendRejected { .. } => counters.reach(Reached::AppendRejected),
         Body::PreVoteRequest { .. } => counters.reach(Reached::PreVote),
         Body::Rest { last } => {
             court.leads(group, term, from);

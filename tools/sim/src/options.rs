@@ -87,8 +87,8 @@ impl Options {
             options.spare_nodes = dice.pick(&[0, 1, 1, 2]);
             options.resize(options.nodes + options.spare_nodes);
         }
-        if dice.permille(400) {
-            let theme = dice.pick(Theme::ALL);
+        if dice.permille(600) {
+            let theme = dice.pick(Theme::DRAWN);
             theme.apply(&mut options, &mut dice);
         }
         options

@@ -51,6 +51,28 @@ impl Theme {
         Theme::Astray,
     ];
 
+    /// Those a seed chooses from: what needs many runs to be met is there more than once.
+    pub(crate) const DRAWN: &[Theme] = &[
+        Theme::Members,
+        Theme::Doubt,
+        Theme::ShortMemory,
+        Theme::SlowDisks,
+        Theme::SlowDisks,
+        Theme::SlowDisks,
+        Theme::Churn,
+        Theme::PowerLoss,
+        Theme::Handover,
+        Theme::Replacement,
+        Theme::StaleLeader,
+        Theme::StaleLeader,
+        Theme::Exchange,
+        Theme::Exchange,
+        Theme::Exchange,
+        Theme::Exchange,
+        Theme::Astray,
+        Theme::Astray,
+    ];
+
     /// The name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -33,27 +33,6 @@ impl Court {
         }
     }
 
-    /// A node refuses what continues a place, and tells the leader of a term where they may agree: not in
-    /// front of what it has accepted in that term, unless its disk forgot it.
-    pub(crate) fn rejects(
-        &mut self,
-        group: u32,
-        (term, id, to): (Term, NodeId, NodeId),
-        previous: Index,
-        agreed: Index,
-    ) {
-        let (known, findings) = self.group(group);
-        // A leader of an older term is told of the newer one in the same way.
-        let leads = known.leaders.get(&term).is_some_and(|leader| leader.id == to);
-        let Some(node) = known.nodes.get(&id).filter(|_| leads) else { return };
-        let (of, matched) = node.accepted;
-        if of == term && agreed < previous.min(matched) {
-            let (term, agreed, matched) = (term.0, agreed.0, matched.0);
-            let text = format!("group {group}, term {term}: {id} has {agreed} of {matched}");
-            findings.add(Kind::Retracted, text);
-        }
-    }
-
     /// A node in one of its lives says something of a snapshot.
     pub(crate) fn hands_state(
         &mut self,
@@ -72,7 +51,7 @@ impl Court {
             }
             _ => return,
         };
-        let named = *self.snapshots.entry((id, number)).or_insert(life);
+        let named = *self.snapshots.entry((group, id, number)).or_insert(life);
         if named != life {
             let text = format!("{id}: {number} in lives {named} and {life}");
             self.findings.add(Kind::SnapshotNamedTwice, text);
