@@ -47,8 +47,15 @@ impl Sabotage {
         Sabotage::TrustMemory,
     ];
 
-    /// All there are.
+    /// All that can show in a whole cluster. A shard uses no lease. And what lies behind a state that is
+    /// taken over, and continues it, is there only between an append and the news of its commit, from a
+    /// new leader that knows less of what is committed than the old one did: consensus alone is
+    /// tested for these two.
     pub fn all() -> impl Iterator<Item = Sabotage> {
-        raft::Sabotage::ALL.into_iter().map(Sabotage::Raft).chain(Sabotage::OWN)
+        use raft::Sabotage::{CutBehindSnapshot, LeaseDespiteTransfer};
+        let shows =
+            |rule: &raft::Sabotage| ![CutBehindSnapshot, LeaseDespiteTransfer].contains(rule);
+        let of_raft = raft::Sabotage::ALL.into_iter().filter(shows);
+        of_raft.map(Sabotage::Raft).chain(Sabotage::OWN)
     }
 }

@@ -64,6 +64,9 @@ kinds! {
     StateDiffers "equal logs, different state",
     CommitBackward "what was committed is not any more",
     CommittedTooSoon "what was called committed is not on a majority's disks",
+    CountedOlder "a leader committed an entry of an older term by counting",
+    ChangedTooSoon "members were changed before the leader knew what is committed, or during a change",
+    SnapshotNamedTwice "two snapshots of a sender have one name",
     HandedToLagging "leadership was handed to a node that lacks what is committed",
     // Resources and life.
     BudgetExceeded "something is larger than its bound",

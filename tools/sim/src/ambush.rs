@@ -2,7 +2,9 @@
 //! alone rarely meets the few microseconds in which a change of members, a new leader or a state that is
 //! handed over is known to one node and not to the others.
 
-use raft::{Body, Content};
+use std::sync::Arc;
+
+use raft::{Body, Content, Entry, Membership};
 use shard::peer::{PeerMessage, SnapshotStep};
 
 use crate::count::Fault;
@@ -17,6 +19,10 @@ use crate::world::World;
 pub(crate) enum Trigger {
     /// Somebody is told of other members.
     Members,
+    /// Somebody is told that a change of voters begins.
+    Joint,
+    /// Somebody is told that a change of voters has ended.
+    Left,
     /// A leader tells of itself for the first time.
     Lead,
     /// Somebody is told to stand for election.
@@ -30,7 +36,7 @@ pub(crate) enum Trigger {
 }
 
 impl Trigger {
-    /// All of them.
+    /// Those that chance alone waits for.
     pub(crate) const ALL: &[Trigger] = &[
         Trigger::Members,
         Trigger::Lead,
@@ -60,18 +66,24 @@ pub(crate) enum Strike {
     Split,
     /// Whom it speaks to hears nobody.
     Deafen,
+    /// It stands still until the others have another leader, and goes on alone for a while: clients
+    /// may find a leader that is none any more.
+    Sleep,
 }
 
-const STRIKES: [Strike; 8] = [
-    Strike::Kill,
-    Strike::PowerCut,
-    Strike::Pause,
-    Strike::Stick,
-    Strike::Isolate,
-    Strike::Silence,
-    Strike::Split,
-    Strike::Deafen,
-];
+impl Strike {
+    /// Those of chance alone.
+    pub(crate) const ALL: &[Strike] = &[
+        Strike::Kill,
+        Strike::PowerCut,
+        Strike::Pause,
+        Strike::Stick,
+        Strike::Isolate,
+        Strike::Silence,
+        Strike::Split,
+        Strike::Deafen,
+    ];
+}
 
 /// A fault that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +107,14 @@ const AMBUSHES_MAX: usize = 4;
 
 impl Ambush {
     /// One of those there can be.
-    pub(crate) fn draw(dice: &mut Dice, triggers: &[Trigger], lasts: u64) -> Ambush {
+    pub(crate) fn draw(
+        dice: &mut Dice,
+        (triggers, strikes): (&[Trigger], &[Strike]),
+        lasts: u64,
+    ) -> Ambush {
         Ambush {
             trigger: dice.pick(triggers),
-            strike: dice.pick(&STRIKES),
+            strike: dice.pick(strikes),
             skips: dice.pick(&[0, 0, 1, 2, 5]),
             after: dice.spread(1, 50 * MILLI),
             lasts: lasts.max(100 * MILLI),
@@ -120,7 +136,7 @@ impl World {
         if self.healed {
             return;
         }
-        let waits = |ambush: &Ambush| is_what(ambush.trigger, message);
+        let waits = |ambush: &Ambush| self.is_what(ambush.trigger, message);
         let Some(place) = self.ambushes.iter().position(waits) else { return };
         let ambush = &mut self.ambushes[place];
         if 0 < ambush.skips {
@@ -135,6 +151,13 @@ impl World {
             Strike::PowerCut => Deed::PowerCut { node: from, down: lasts },
             Strike::Pause => Deed::Pause { node: from, core: None, lasts },
             Strike::Stick => Deed::Stuck { node: from, lasts },
+            Strike::Sleep => {
+                let election = self.options.election();
+                let sleeps = 2 * election + lasts % election;
+                let links = self.links_of(ambush, (from, to), message);
+                self.deed(&Deed::Cut { links, lasts: sleeps + 2 * election });
+                Deed::Pause { node: from, core: None, lasts: sleeps }
+            }
             _ => {
                 let links = self.links_of(ambush, (from, to), message);
                 return self.deed(&Deed::Cut { links, lasts });
@@ -156,7 +179,7 @@ impl World {
             _ => bits >> (8 + node) & 1 == u64::from(node != from),
         };
         let is_cut = |one: usize, other: usize| match strike {
-            Strike::Isolate => one == from || other == from,
+            Strike::Isolate | Strike::Sleep => one == from || other == from,
             Strike::Silence => one == from,
             Strike::Deafen => other == to,
             _ => side(one) != side(other),
@@ -166,20 +189,41 @@ impl World {
 
     /// The nodes that leave, if the message tells somebody of other members.
     fn leaving(&self, message: &PeerMessage) -> Option<Vec<bool>> {
-        let PeerMessage::Raft { message, .. } = message else { return None };
-        let Body::Append { entries, .. } = &message.body else { return None };
-        let members = entries.iter().rev().find_map(|entry| match &entry.content {
-            Content::Membership(members) => Some(members),
-            _ => None,
-        })?;
+        let (group, entry, members) = change(message)?;
+        let before = self.court.members_before(group, (entry.term, entry.index));
+        let voted = |id| members.is_voter(id) || before.is_some_and(|members| members.is_voter(id));
         let leaves = |node: &crate::node::Node| {
-            members.outgoing.contains(&node.id()) && !members.voters.contains(&node.id())
+            voted(node.id()) && members.voters.binary_search(&node.id()).is_err()
         };
         Some(self.nodes.iter().map(leaves).collect())
     }
+
+    /// Whether a message is what is waited for.
+    fn is_what(&self, trigger: Trigger, message: &PeerMessage) -> bool {
+        let members = change(message);
+        match trigger {
+            Trigger::Members => members.is_some(),
+            Trigger::Joint => members.is_some_and(|(_, _, members)| members.is_joint()),
+            Trigger::Left => members.is_some_and(|(group, entry, members)| {
+                let before = self.court.members_before(group, (entry.term, entry.index));
+                !members.is_joint() && before.is_some_and(|members| members.is_joint())
+            }),
+            _ => is_said(trigger, message),
+        }
+    }
 }
 
-fn is_what(trigger: Trigger, message: &PeerMessage) -> bool {
+/// The newest change of members somebody is told of, and of which group.
+fn change(message: &PeerMessage) -> Option<(u32, &Entry, &Arc<Membership>)> {
+    let PeerMessage::Raft { group, message } = message else { return None };
+    let Body::Append { entries, .. } = &message.body else { return None };
+    entries.iter().rev().find_map(|entry| match &entry.content {
+        Content::Membership(members) => Some((group.0, entry, members)),
+        _ => None,
+    })
+}
+
+fn is_said(trigger: Trigger, message: &PeerMessage) -> bool {
     let message = match message {
         PeerMessage::Raft { message, .. } => message,
         PeerMessage::Snapshot { step, .. } => {
@@ -192,7 +236,7 @@ fn is_what(trigger: Trigger, message: &PeerMessage) -> bool {
             true
         }
         (Body::Append { entries, .. }, _) => entries.iter().any(|entry| match entry.content {
-            Content::Membership(_) => trigger == Trigger::Members,
+            Content::Membership(_) => false,
             Content::Begin => trigger == Trigger::Lead && entry.term == message.term,
             Content::Command(_) => trigger == Trigger::Commands,
         }),

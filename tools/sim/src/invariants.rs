@@ -5,9 +5,12 @@
 //! An entry's index and term stand for the whole log before it (Log Matching), so one map of entries
 //! with the term in front of each is the log of every node.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::ids::GroupId;
 use raft::{Index, Membership, NodeId, Term};
 
 use crate::node::FoundLog;
@@ -33,6 +36,8 @@ pub(crate) struct Court {
     /// The members each group begins with.
     first: Vec<Arc<Membership>>,
     groups: BTreeMap<u32, Group>,
+    /// In which life a node named a snapshot so.
+    snapshots: BTreeMap<(GroupId, NodeId, u64), u32>,
     /// How often an entry took another's place on a disk.
     pub(crate) replaced: u64,
     /// What was found.
@@ -47,6 +52,8 @@ struct Group {
     entries: BTreeMap<(Index, Term), (u64, Option<Term>)>,
     /// By index from 1: the entry's term, and the term of the leader that said it was committed.
     committed: Vec<(Term, Term)>,
+    /// The highest place anybody has called committed.
+    told: Index,
     nodes: BTreeMap<NodeId, Node>,
     /// Memberships ever seen, by the place of their entries.
     memberships: BTreeMap<(Index, Term), Arc<Membership>>,
@@ -125,6 +132,7 @@ impl Court {
             leader.last = last;
         }
         let before = known.committed.len();
+        known.check_counted(group, (term, from), committed, findings);
         known.commit(group, term, committed, findings);
         if before < known.committed.len() {
             self.check_held(group, term);
@@ -188,6 +196,15 @@ impl Court {
             all.find(|(place, _)| known.is_committed(place)).map(|(_, members)| members)
         });
         newest.unwrap_or(&self.first[group as usize])
+    }
+
+    /// The members before a change that stands at this place of a group's log.
+    pub(crate) fn members_before(&self, group: u32, place: (Term, Index)) -> Option<&Membership> {
+        let known = self.groups.get(&group)?;
+        let earlier = known.memberships.range(..(place.1, Term(0))).rev();
+        let mut earlier =
+            earlier.filter(|((index, of), _)| known.term_at(place, *index) == Some(*of));
+        earlier.next().map(|(_, members)| &**members)
     }
 
     /// A leader tells another to stand: it must have all that is committed, or nobody will elect it.
@@ -454,7 +471,9 @@ impl Group {
     ) {
         let index = entry.index;
         let slot = usize::try_from(index.0).expect("an index in memory") - 1;
-        if self.committed.get(slot).is_some_and(|(there, _)| *there == before) {
+        // A slow disk may write what an older leader wanted after a newer one has committed without it.
+        let is_bad = |(there, by): &(Term, Term)| *there == before && *by <= entry.term;
+        if self.committed.get(slot).is_some_and(is_bad) {
             let text =
                 format!("group {group}: {id} replaced index {} of term {}", index.0, before.0);
             findings.add(Kind::CommitBackward, text);

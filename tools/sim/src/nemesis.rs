@@ -1,6 +1,6 @@
 //! Which fault happens when, and when it ends.
 
-use crate::ambush::{Ambush, Trigger};
+use crate::ambush::{Ambush, Strike, Trigger};
 use crate::count::Counters;
 use crate::dice::Dice;
 use crate::options::Options;
@@ -170,6 +170,9 @@ pub(crate) struct Nemesis {
     calm: u64,
     election: u64,
     triggers: Vec<Trigger>,
+    strikes: Vec<Strike>,
+    /// How many nodes hold groups after a change; `None` for any number.
+    holders: Option<usize>,
     dice: Dice,
 }
 
@@ -182,6 +185,8 @@ impl Nemesis {
             calm: options.calm,
             election: options.election(),
             triggers: options.triggers.clone(),
+            strikes: options.strikes.clone(),
+            holders: options.holders,
             dice,
         }
     }
@@ -264,12 +269,22 @@ impl Nemesis {
             }
             Act::Members => self.configure(),
             Act::Relieve => Deed::Relieve { node, lasts: down + SECOND, looked_at: false },
-            Act::Ambush => Deed::Ambush(Ambush::draw(&mut self.dice, &self.triggers, lasts)),
+            Act::Ambush => {
+                let what = (self.triggers.as_slice(), self.strikes.as_slice());
+                Deed::Ambush(Ambush::draw(&mut self.dice, what, lasts))
+            }
         }
     }
 
     /// Another set of nodes, two at least.
     fn configure(&mut self) -> Deed {
+        if let Some(holders) = self.holders {
+            let mut write: u64 = 0;
+            while (write.count_ones() as usize) < holders {
+                write |= 1 << self.node();
+            }
+            return Deed::Configure { write, gap: self.dice.spread(MILLI, SECOND) };
+        }
         let every = (1 << self.nodes) - 1;
         let mut write = (self.dice.bits() | self.dice.bits()) & every;
         while write.count_ones() < 2 {

@@ -24,9 +24,16 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
                     court.membership(group, (entry.index, entry.term), members);
                 }
             }
+            let is_change = |entry: &&Entry| {
+                entry.term == term && matches!(entry.content, Content::Membership(_))
+            };
+            let changes = entries.iter().filter(is_change);
             let entries: Vec<Seen> = entries.iter().map(seen).collect();
             court.promises(group, term, from);
             court.append(group, (term, from), *previous, (&entries, *committed));
+            for entry in changes {
+                court.changes(group, term, entry.index, *committed);
+            }
         }
         Body::VoteRequest { .. } => {
             court.promises(group, term, from);
@@ -46,8 +53,9 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
         }
         Body::AppendRejected { .. } => counters.reach(Reached::AppendRejected),
         Body::PreVoteRequest { .. } => counters.reach(Reached::PreVote),
-        Body::Rest { .. } => {
+        Body::Rest { last } => {
             court.leads(group, term, from);
+            court.tells(group, last.1);
             counters.reach(Reached::WentQuiet);
         }
         Body::ReadRequest { .. } => counters.reach(Reached::ReadIndexAsked),

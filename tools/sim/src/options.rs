@@ -2,7 +2,7 @@
 //! Each seed switches a part of the faults on, so that those that are on happen often and in each
 //! other's company.
 
-use crate::ambush::Trigger;
+use crate::ambush::{Strike, Trigger};
 use crate::dice::{Concern, Dice};
 use crate::nemesis::Act;
 use crate::network::Weather;
@@ -53,6 +53,12 @@ pub(crate) struct Options {
     pub(crate) acts: Vec<Act>,
     /// What ambushes wait for.
     pub(crate) triggers: Vec<Trigger>,
+    /// What they do.
+    pub(crate) strikes: Vec<Strike>,
+    /// How many nodes hold groups after a change of members; `None` for any number.
+    pub(crate) holders: Option<usize>,
+    /// Microseconds within which clients come.
+    pub(crate) arrival: u64,
     /// Microseconds between two faults, in the middle.
     pub(crate) calm: u64,
     /// Microseconds of the safety phase.
@@ -81,8 +87,8 @@ impl Options {
             options.spare_nodes = dice.pick(&[0, 1, 1, 2]);
             options.resize(options.nodes + options.spare_nodes);
         }
-        if dice.permille(400) {
-            let theme = dice.pick(Theme::ALL);
+        if dice.permille(600) {
+            let theme = dice.pick(Theme::DRAWN);
             theme.apply(&mut options, &mut dice);
         }
         options
@@ -116,6 +122,9 @@ impl Options {
             padding_max: dice.pick(&[0, 100, 1_000, 3_000]),
             acts,
             triggers: Trigger::ALL.to_vec(),
+            strikes: Strike::ALL.to_vec(),
+            holders: None,
+            arrival: SECOND,
             calm: dice.pick(&[100, 300, 1_000, 3_000]) * MILLI,
             safety: dice.pick(&[10, 20, 30]) * SECOND,
             theme: None,

@@ -91,7 +91,7 @@ pub(crate) fn run(options: Options, trace: bool) -> Report {
     }
     world.queue.plan(Time(MILLI), Event::Dial);
     for client in 0..world.clients.len() {
-        let at = Time(world.turns.below(SECOND));
+        let at = Time(world.turns.below(world.options.arrival));
         world.queue.plan(at, Event::Wake { client });
     }
     let safety = world.plan_faults();

@@ -1,7 +1,7 @@
 //! Sets of options that bring faults of a kind together: chance alone spreads them so thin that the
 //! rarest states are never met. A theme is a part of the seed space like any other.
 
-use crate::ambush::Trigger;
+use crate::ambush::{Strike, Trigger};
 use crate::dice::Dice;
 use crate::nemesis::Act;
 use crate::options::Options;
@@ -26,6 +26,13 @@ pub(crate) enum Theme {
     Handover,
     /// Disks are replaced by empty ones.
     Replacement,
+    /// Leaders stand still until they are none any more, and do not know it.
+    StaleLeader,
+    /// Most of a group's voters are exchanged at once, and those who go are parted from those who come.
+    Exchange,
+    /// Leaders that nobody hears have entries of their own when they come back, and what the others have
+    /// in their place has left memory.
+    Astray,
 }
 
 impl Theme {
@@ -39,6 +46,31 @@ impl Theme {
         Theme::PowerLoss,
         Theme::Handover,
         Theme::Replacement,
+        Theme::StaleLeader,
+        Theme::Exchange,
+        Theme::Astray,
+    ];
+
+    /// Those a seed chooses from: what needs many runs to be met is there more than once.
+    pub(crate) const DRAWN: &[Theme] = &[
+        Theme::Members,
+        Theme::Doubt,
+        Theme::ShortMemory,
+        Theme::SlowDisks,
+        Theme::SlowDisks,
+        Theme::SlowDisks,
+        Theme::Churn,
+        Theme::PowerLoss,
+        Theme::Handover,
+        Theme::Replacement,
+        Theme::StaleLeader,
+        Theme::StaleLeader,
+        Theme::Exchange,
+        Theme::Exchange,
+        Theme::Exchange,
+        Theme::Exchange,
+        Theme::Astray,
+        Theme::Astray,
     ];
 
     /// The name on the command line.
@@ -52,6 +84,9 @@ impl Theme {
             Theme::PowerLoss => "power-loss",
             Theme::Handover => "handover",
             Theme::Replacement => "replacement",
+            Theme::StaleLeader => "stale-leader",
+            Theme::Exchange => "exchange",
+            Theme::Astray => "astray",
         }
     }
 
@@ -99,6 +134,9 @@ impl Theme {
             Theme::Replacement => {
                 &[Act::EmptyDisk, Act::SlowDisk, Act::Kill, Act::Partition, Act::Ambush, Act::Pause]
             }
+            Theme::StaleLeader => &[Act::Ambush, Act::Ambush, Act::Partition, Act::Clog],
+            Theme::Exchange => &[Act::Members, Act::Ambush, Act::Ambush, Act::Kill],
+            Theme::Astray => &[Act::Ambush, Act::Ambush, Act::Ambush, Act::Kill],
         }
     }
 
@@ -109,7 +147,19 @@ impl Theme {
             Theme::SlowDisks | Theme::Churn => &[Trigger::Lead, Trigger::Vote, Trigger::Commands],
             Theme::Handover => &[Trigger::Stand, Trigger::Lead],
             Theme::Replacement => &[Trigger::Members, Trigger::Offer, Trigger::Lead],
+            Theme::StaleLeader => &[Trigger::Commands, Trigger::Lead],
+            Theme::Exchange => &[Trigger::Joint, Trigger::Left],
+            Theme::Astray => &[Trigger::Commands, Trigger::Commands, Trigger::Lead],
             Theme::Doubt | Theme::PowerLoss => Trigger::ALL,
+        }
+    }
+
+    fn strikes(self) -> &'static [Strike] {
+        match self {
+            Theme::StaleLeader => &[Strike::Sleep],
+            Theme::Exchange => &[Strike::Split, Strike::Split, Strike::Split, Strike::Kill],
+            Theme::Astray => &[Strike::Isolate, Strike::Isolate, Strike::Silence],
+            _ => Strike::ALL,
         }
     }
 
@@ -118,6 +168,7 @@ impl Theme {
         options.theme = Some(self);
         options.acts = self.acts().to_vec();
         options.triggers = self.triggers().to_vec();
+        options.strikes = self.strikes().to_vec();
         options.calm = dice.pick(&[100, 200, 500]) * MILLI;
         match self {
             Theme::Members => {
@@ -143,6 +194,26 @@ impl Theme {
             Theme::Replacement => {
                 options.log_kept_bytes = 1_024;
                 options.calm = dice.pick(&[300, 600]) * MILLI;
+            }
+            Theme::StaleLeader => {
+                options.election_ticks = 8;
+                options.think_max = dice.pick(&[5, 20]) * MILLI;
+                options.clients = 20;
+                options.arrival = 10 * SECOND;
+            }
+            Theme::Exchange => {
+                options.resize(6);
+                (options.spare_nodes, options.factor, options.holders) = (3, 3, Some(3));
+                options.groups = 3;
+                options.calm = dice.pick(&[300, 600]) * MILLI;
+                options.safety = 30 * SECOND;
+            }
+            Theme::Astray => {
+                options.election_ticks = 8;
+                options.log_kept_bytes = 1;
+                options.think_max = dice.pick(&[5, 20]) * MILLI;
+                options.clients = 20;
+                options.sessions = 2;
             }
             Theme::Doubt => {
                 options.resize(3);

@@ -367,7 +367,8 @@ impl World {
         }
         let lane = match &message {
             PeerMessage::Raft { .. } | PeerMessage::Pulse(_) => Lane::Log,
-            PeerMessage::Snapshot { step, .. } => {
+            PeerMessage::Snapshot { group, step } => {
+                self.court.hands_state(*group, (sender, life), step);
                 observe::stepped(step, &mut self.counters);
                 Lane::Bulk
             }
