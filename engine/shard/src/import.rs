@@ -276,11 +276,16 @@ impl Shard {
             && import.slot == slot
             && import.from == offer.from
         {
-            if import.number == offer.number || !import.stage.pulls() {
+            // A sender's numbers rise: an offer that was overtaken is void.
+            if offer.number <= import.number || !import.stage.pulls() {
                 return;
             }
             // The sender has given up what was begun.
             self.give_up_import();
+        }
+        let known = self.offers.get(&slot).filter(|known| known.from == offer.from);
+        if known.is_some_and(|known| offer.number < known.number) {
+            return;
         }
         if self.offers.len() < OFFERS_PER_SHARD || self.offers.contains_key(&slot) {
             self.offers.insert(slot, offer);

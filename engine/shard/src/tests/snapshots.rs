@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use model::api::{EventsPage, Reply, Request, TailEnd, TailMessage};
-use model::ids::Seq;
-use raft::NodeId;
+use model::ids::{GroupId, Seq};
+use raft::{Index, NodeId, Term};
 
 use crate::effect::{Facts, FileName, Input, TailId};
-use crate::peer::PeerMessage;
+use crate::peer::{PeerMessage, SnapshotStep};
 
 use super::cluster::{Net, founders, node, options};
 use super::world::{FakeDisk, create, id};
@@ -95,6 +95,41 @@ fn a_follower_of_a_busy_group_is_brought_up_by_one_snapshot() {
     assert_eq!(facts(&net, behind).snapshots_installed, 1);
     assert_eq!(net.gauges(behind).groups_not_ready, 0);
     assert_eq!(net.events(behind, "a").len(), count);
+}
+
+#[test]
+fn an_offer_that_was_overtaken_ends_no_transfer() {
+    let mut net = filled(150);
+    let leader = net.leaders()[&0];
+    let behind = founders().into_iter().find(|id| *id != leader).unwrap();
+    net.kill(behind);
+    for number in 0..300 {
+        net.append("s", &format!("{number:0500}"));
+    }
+    net.holds = is_bulk;
+    net.restart(behind);
+    // All frames are at the follower, and what ends them is on its way.
+    let is_end = |(_, _, message): &(NodeId, NodeId, PeerMessage)| {
+        matches!(message, PeerMessage::Snapshot { step: SnapshotStep::FramesEnd { .. }, .. })
+    };
+    let mut rounds = 0;
+    let sender = loop {
+        if let Some((from, ..)) = net.held.iter().find(|held| is_end(held)) {
+            break *from;
+        }
+        for (from, to, message) in std::mem::take(&mut net.held) {
+            net.give(to, Input::Peer { from, message });
+        }
+        net.pass(10);
+        rounds += 1;
+        assert!(rounds < 1_000, "a snapshot is sent");
+    };
+    let step = SnapshotStep::Offer { number: 0, last: (Term(1), Index(1)) };
+    let message = PeerMessage::Snapshot { group: GroupId(0), step };
+    net.give(behind, Input::Peer { from: sender, message });
+    pass_slowly(&mut net, 1_000);
+    assert_eq!(facts(&net, behind).snapshots_installed, 1);
+    assert_eq!(net.gauges(behind).groups_not_ready, 0);
 }
 
 #[test]
