@@ -1,6 +1,6 @@
 //! Who belongs to a group. What configuration and operators want, the group's leader brings about, one
-//! change at a time: a node that should be a member first learns, and gets a vote when it has caught up; those
-//! that should be none leave in the same step. A node that lost its disk is a new member under an old
+//! change at a time: a node that should be a member first learns, and gets a vote when it has caught up; one
+//! that should be none leaves in the same step. A node that lost its disk is a new member under an old
 //! name and takes the place of its predecessor in just that way.
 
 use std::collections::BTreeSet;
@@ -94,9 +94,46 @@ impl Shard {
         if learners != members.learners {
             return Some((members.voters.clone(), learners));
         }
-        let node = &group.node;
-        let ready = |id: &NodeId| members.voters.contains(id) || is_caught_up(node, *id);
-        wanted.iter().all(ready).then(|| (wanted, Vec::new()))
+        let voters = self.next_voters(slot, members, &wanted);
+        if voters == members.voters || !self.hears_most(slot, &voters) {
+            return None;
+        }
+        learners.retain(|id| !voters.contains(id));
+        Some((voters, learners))
+    }
+
+    /// Those who should vote next, ascending: all that are wanted, or, while some of them have not caught
+    /// up, as many others of them as have, each in the place of one that is to go. Who has caught up need not
+    /// wait for the rest: they may never have at one and the same moment.
+    fn next_voters(&self, slot: usize, members: &Membership, wanted: &[NodeId]) -> Vec<NodeId> {
+        let (node, own) = (&self.groups[slot].node, self.options.cluster.own);
+        let new = wanted.iter().filter(|id| !members.voters.contains(id)).copied();
+        let (ready, late): (Vec<_>, Vec<_>) = new.partition(|id| is_caught_up(node, *id));
+        if late.is_empty() {
+            return wanted.to_vec();
+        }
+        let mut leaving: Vec<_> =
+            members.voters.iter().filter(|id| !wanted.contains(id)).copied().collect();
+        let is_replaced = |id: NodeId| ready.iter().any(|new| tag(*new) == tag(id));
+        leaving.sort_by_key(|id| (!is_replaced(*id), *id == own, self.lives(*id, slot)));
+        leaving.truncate(ready.len());
+        let stay = members.voters.iter().filter(|id| !leaving.contains(id)).copied();
+        let mut next: Vec<_> = stay.chain(ready).collect();
+        next.sort_unstable();
+        next
+    }
+
+    /// Whether most of some voters are heard. Without that a change to them would never end, and until
+    /// it did nobody could lead the group: who is wanted and not heard may have lost its disk.
+    fn hears_most(&self, slot: usize, voters: &[NodeId]) -> bool {
+        let own = self.options.cluster.own;
+        let answers = |id: NodeId| {
+            let mut all = self.groups[slot].node.progress();
+            all.any(|progress| progress.id == id && progress.active)
+        };
+        let heard =
+            voters.iter().filter(|id| **id == own || (self.lives(**id, slot) && answers(**id)));
+        voters.len() < 2 * heard.count()
     }
 
     /// The members a group should have, ascending: of each wanted node the life that is a member and

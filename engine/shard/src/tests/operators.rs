@@ -307,3 +307,46 @@ fn a_node_that_was_away_when_it_was_removed_is_told() {
     assert_eq!(net.gauges(gone).groups_not_ready, 0);
     net.check_members(&[2, 3, 4]);
 }
+
+#[test]
+fn no_group_is_left_to_voters_most_of_which_nobody_hears() {
+    let mut net = three();
+    net.call(&create("s"));
+    let (old, new) = (node(3, 1), node(3, 2));
+    net.kill(old);
+    net.pass(500);
+    net.tell_all(&wishes(2, &[1, 3]));
+    net.pass(6_000);
+    net.check_members(&[1, 2, 3]);
+    net.append("s", "still");
+    // It has lost its disk: it would never have agreed to its being needed.
+    net.nodes.remove(&old);
+    net.add(options(new, GROUPS, HOT_BYTES), FakeDisk::default());
+    net.tell(&[new], &wishes(2, &[1, 3]));
+    net.pass(10_000);
+    net.check_members(&[1, 3]);
+    assert_eq!(net.events(new, "s").len(), 1);
+}
+
+#[test]
+fn who_has_caught_up_need_not_wait_for_others() {
+    let (mut net, fourth) = four();
+    let fifth = node(5, 1);
+    net.add(options(fifth, GROUPS, HOT_BYTES), FakeDisk::default());
+    net.cut.insert(fifth);
+    net.tell_all(&wishes(2, &[1, 4, 5]));
+    net.pass(10_000);
+    for group in 0..GROUPS {
+        let leader = net.leaders()[&group];
+        let shard = net.nodes[&leader].shard.as_ref().unwrap();
+        let members = shard.memberships().nth(group as usize).unwrap();
+        let voters: Vec<bool> =
+            [node(1, 1), fourth, fifth].iter().map(|id| members.is_voter(*id)).collect();
+        assert_eq!((voters, members.voters.len()), (vec![true, true, false], 3), "{members:?}");
+        assert_eq!(members.learners, [fifth]);
+    }
+    net.cut.clear();
+    net.pass(10_000);
+    net.check_members(&[1, 4, 5]);
+    assert_eq!(net.events(fifth, "s").len(), 20);
+}
