@@ -207,10 +207,13 @@ impl Court {
         earlier.next().map(|(_, members)| &**members)
     }
 
-    /// A leader tells another to stand: it must have all that is committed, or nobody will elect it.
-    pub(crate) fn hands_over(&mut self, group: u32, to: NodeId) {
+    /// The leader of a term tells another to stand: it must have all that is committed, or nobody will
+    /// elect it. One that is leader no more, and has not heard it, may not know all that is.
+    pub(crate) fn hands_over(&mut self, group: u32, term: Term, to: NodeId) {
         let index = self.committed(group);
-        if !self.has_held(group, to, index) {
+        let newest = self.groups.get(&group).and_then(|known| known.committed.last());
+        let is_deposed = newest.is_some_and(|(of, _)| term < *of);
+        if !is_deposed && !self.has_held(group, to, index) {
             let text = format!("group {group}: {to} lacks index {}", index.0);
             self.findings.add(Kind::HandedToLagging, text);
         }
