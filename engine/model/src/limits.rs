@@ -87,6 +87,12 @@ pub const LOG_KEPT_BYTES_PER_SHARD: usize = 64 * 1024 * 1024;
 /// How many times as much a shard keeps for the groups whose snapshots it sends: their receivers go on
 /// behind them.
 pub const LOG_KEPT_WHILE_SENDING: usize = 4;
+/// Snapshots in a row that a node that learns could not go on from, since the log keeps too little of what
+/// came meanwhile; after so many its group waits for it.
+pub const NEWCOMER_OUTRUN_MAX: u32 = 3;
+/// Milliseconds for which a group may then refuse commands that the log has no room to keep, from the
+/// beginning of the next snapshot; then the newcomer tries again as before.
+pub const NEWCOMER_WAIT_MS: u64 = 5_000;
 /// Snapshots one shard sends at a time.
 pub const EXPORTS_PER_SHARD: usize = 2;
 /// Bytes of one part of a snapshot, unless one event alone is longer.

@@ -207,7 +207,12 @@ impl Shard {
         if group.kept_bytes <= limit {
             return;
         }
-        let room = if passed.is_some() { self.room_to_keep() } else { 0 };
+        let room = match passed {
+            None => 0,
+            // Only what was under way when the room was used up comes on top of it.
+            Some(_) if self.exports.holds(slot) => usize::MAX,
+            Some(_) => self.room_to_keep(),
+        };
         let group = &mut self.groups[slot];
         let first = group.applied().1.0 + 1 - group.kept.len() as u64;
         let (last, mut next) = (group.applied().1, first);

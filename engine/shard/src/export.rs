@@ -8,16 +8,19 @@
 //! 3. It asks for the next part when it has one; the frames end with what they stand for.
 //! 4. It says that it has taken the snapshot over. The log keeps what follows until the follower goes on
 //!    from there, or says nothing for a while.
+//! 5. A group so busy that one that learns could not go on from several snapshots in a row waits for it
+//!    after the next one, for a bounded time: while the shard has no more room to keep what follows, the
+//!    group takes no commands.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use model::ids::{GroupId, Now};
 use model::limits::{
-    EXPORTS_PER_SHARD, LOG_KEPT_WHILE_SENDING, SNAPSHOT_PART_BYTES, SNAPSHOT_RETRY_MS,
-    SNAPSHOT_SILENCE_MS,
+    EXPORTS_PER_SHARD, LOG_KEPT_WHILE_SENDING, NEWCOMER_OUTRUN_MAX, NEWCOMER_WAIT_MS,
+    SNAPSHOT_PART_BYTES, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS,
 };
-use raft::{Index, NodeId, Snapshot, Term};
+use raft::{Index, NodeId, PeerState, Snapshot, Term};
 
 use crate::peer::{PeerMessage, SnapshotStep};
 use crate::shard::Shard;
@@ -32,6 +35,8 @@ pub(crate) struct Exports {
     cooling: BTreeMap<(usize, NodeId), u64>,
     /// Followers that have taken over a snapshot and go on from there.
     leaving: BTreeMap<(usize, NodeId), Leaving>,
+    /// Followers that could not go on from a snapshot they had taken over.
+    outrun: BTreeMap<(usize, NodeId), Outrun>,
     /// The number of the newest snapshot.
     newest: u64,
 }
@@ -64,6 +69,15 @@ struct Leaving {
     at: u64,
 }
 
+/// A follower whose snapshots are old when it has taken them over.
+#[derive(Debug, Default)]
+struct Outrun {
+    /// Snapshots in a row it could not go on from.
+    times: u32,
+    /// Until when its group waits for it, if it does.
+    until: Option<u64>,
+}
+
 impl Exports {
     /// Numbers snapshots from `first` on: no life of this node uses a number another has used, or a
     /// receiver could take a part of one for a part of the other.
@@ -87,6 +101,22 @@ impl Exports {
         taken.map(|export| export.slot).chain(leaving).collect()
     }
 
+    /// Whether a group waits for one that learns.
+    pub(crate) fn holds(&self, slot: usize) -> bool {
+        let mut outrun = self.outrun.range((slot, NodeId(0))..=(slot, NodeId(u64::MAX)));
+        outrun.any(|(_, outrun)| outrun.until.is_some())
+    }
+
+    /// One that learns asks for the beginning of a snapshot: if it could not go on from several, its group
+    /// will wait.
+    fn wait_for(&mut self, key: (usize, NodeId), now: Now) {
+        if let Some(outrun) = self.outrun.get_mut(&key)
+            && NEWCOMER_OUTRUN_MAX <= outrun.times
+        {
+            outrun.until.get_or_insert(now.monotonic + NEWCOMER_WAIT_MS * 1_000);
+        }
+    }
+
     fn is_wanted(&self, slot: usize, to: NodeId) -> bool {
         self.waiting.contains(&(slot, to))
             || self.running.values().any(|export| export.slot == slot && export.to == to)
@@ -107,7 +137,9 @@ impl Export {
 impl Shard {
     /// A follower needs a snapshot.
     pub(crate) fn begin_export(&mut self, slot: usize, to: NodeId, now: Now) {
-        self.exports.leaving.remove(&(slot, to));
+        if self.exports.leaving.remove(&(slot, to)).is_some() {
+            self.exports.outrun.entry((slot, to)).or_default().times += 1;
+        }
         if self.exports.is_wanted(slot, to) {
             return;
         }
@@ -180,18 +212,30 @@ impl Shard {
         self.start_exports(now);
     }
 
-    /// Lets go of followers that have what the log would keep for them anyway, or do not go on.
+    /// Lets go of followers that go on and have what the log would keep for them anyway, or do not go on.
     fn look_at_leaving(&mut self, now: Now) {
         let (groups, limit) = (&self.groups, self.kept_limit());
+        let outrun = &mut self.exports.outrun;
         self.exports.leaving.retain(|(slot, to), leaving| {
             let group = &groups[*slot];
-            let matched = group.node.progress().find(|progress| progress.id == *to);
-            let Some(matched) = matched.map(|progress| progress.matched) else { return false };
-            if leaving.has < matched {
-                *leaving = Leaving { has: matched, at: now.monotonic };
+            let peer = group.node.progress().find(|progress| progress.id == *to);
+            let Some(peer) = peer else { return false };
+            if leaving.has < peer.matched {
+                *leaving = Leaving { has: peer.matched, at: now.monotonic };
+            }
+            if peer.state == PeerState::Replicate && group.kept_bytes <= limit {
+                outrun.remove(&(*slot, *to));
+                return false;
             }
             let silent = now.monotonic.saturating_sub(leaving.at);
-            limit < group.kept_bytes && silent < SNAPSHOT_SILENCE_MS * 1_000
+            silent < SNAPSHOT_SILENCE_MS * 1_000
+        });
+        // Who votes is behind for a while; who learns would never come to vote.
+        outrun.retain(|(slot, to), outrun| {
+            let node = &groups[*slot].node;
+            let learns = node.membership().learners.contains(to);
+            let is_over = outrun.until.is_some_and(|until| until <= now.monotonic);
+            node.status().role.leads() && learns && !is_over
         });
     }
 
@@ -205,6 +249,13 @@ impl Shard {
         let slots = self.exports.kept_slots().into_iter();
         let kept: usize = slots.map(|slot| self.groups[slot].kept_bytes).sum();
         (self.options.log_kept_bytes * LOG_KEPT_WHILE_SENDING).saturating_sub(kept)
+    }
+
+    /// Whether a group takes no commands for now: the log has no room for what one that learns could go on
+    /// with.
+    pub(crate) fn waits_for_newcomer(&self, slot: usize) -> bool {
+        let holds = self.exports.holds(slot) && self.exports.passed(slot).is_some();
+        holds && self.room_to_keep() == 0
     }
 
     /// Lets go of a snapshot; the follower's needs are looked at again.
@@ -235,6 +286,9 @@ impl Shard {
     ) {
         let group = self.groups[slot].id;
         let part = self.next_part((from, slot), number, offset, now);
+        if offset == 0 && matches!(part, Part::Bytes(_)) {
+            self.exports.wait_for((slot, from), now);
+        }
         let step = match part {
             Part::Bytes(bytes) => SnapshotStep::Frames { number, offset, bytes },
             Part::End(head) => SnapshotStep::FramesEnd { number, offset, head },

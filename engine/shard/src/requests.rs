@@ -170,7 +170,7 @@ impl Shard {
         let bytes = request.bytes();
         let mut command: Command =
             request.into_command().expect("reads are answered, not proposed");
-        if !self.has_room(bytes) {
+        if !self.has_room(bytes) || self.waits_for_newcomer(slot) {
             return self.refuse(ticket, Code::EventStoreBackpressure);
         }
         command.set_at(now.wall.0);

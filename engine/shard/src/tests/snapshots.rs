@@ -11,7 +11,7 @@ use crate::effect::{Facts, FileName, Input, TailId};
 use crate::peer::{PeerMessage, SnapshotStep};
 
 use super::cluster::{Net, founders, node, options};
-use super::world::{FakeDisk, create, id};
+use super::world::{FakeDisk, append, create, id};
 
 fn facts(net: &Net, at: NodeId) -> Facts {
     net.nodes[&at].shard.as_ref().unwrap().facts()
@@ -100,8 +100,7 @@ fn a_follower_of_a_busy_group_is_brought_up_by_one_snapshot() {
 #[test]
 fn an_offer_that_was_overtaken_ends_no_transfer() {
     let mut net = filled(150);
-    let leader = net.leaders()[&0];
-    let behind = founders().into_iter().find(|id| *id != leader).unwrap();
+    let behind = founders().into_iter().find(|id| *id != net.leaders()[&0]).unwrap();
     net.kill(behind);
     for number in 0..300 {
         net.append("s", &format!("{number:0500}"));
@@ -130,6 +129,48 @@ fn an_offer_that_was_overtaken_ends_no_transfer() {
     pass_slowly(&mut net, 1_000);
     assert_eq!(facts(&net, behind).snapshots_installed, 1);
     assert_eq!(net.gauges(behind).groups_not_ready, 0);
+}
+
+#[test]
+fn a_busy_group_waits_for_a_newcomer_that_it_outruns() {
+    let mut net = Net::new(1, 4 << 20);
+    net.pass(1_500);
+    net.call(&create("s"));
+    let leader = net.leaders()[&0];
+    let old = founders().into_iter().find(|id| *id != leader).unwrap();
+    let new = NodeId(old.0 + 1);
+    net.kill(old);
+    net.nodes.remove(&old);
+    net.pass(500);
+    net.holds = is_bulk;
+    let text = "x".repeat(4_000);
+    let (mut count, mut rounds) = (0, 0);
+    let votes = |net: &Net| {
+        let shard = net.nodes[&net.leaders()[&0]].shard.as_ref().unwrap();
+        let members = shard.memberships().next().unwrap();
+        members.is_voter(new) && !members.is_joint()
+    };
+    while !votes(&net) {
+        let leader = net.leaders()[&0];
+        // More than is kept while a snapshot is sent goes by before it has been taken over.
+        for _ in 0..12 {
+            let reply = net.ask(leader, Request::Append(append("s", None, &text)));
+            count += usize::from(matches!(reply, Some(Reply::Appended(_))));
+        }
+        pass_slowly(&mut net, 10);
+        if rounds == 20 {
+            net.add(options(new, 1, 4 << 20), FakeDisk::default());
+        }
+        rounds += 1;
+        assert!(rounds < 2_000, "a newcomer comes to vote");
+    }
+    assert!(3 <= facts(&net, new).snapshots_installed, "it was outrun");
+    let leader = net.leaders()[&0];
+    assert!(0 < facts(&net, leader).backpressure, "its group has waited");
+    assert!(12 * rounds < 2 * count, "and not for long: {count} in {rounds} rounds");
+    net.holds = |_| false;
+    net.pass(1_000);
+    assert_eq!(net.events(new, "s").len(), count);
 }
 
 #[test]

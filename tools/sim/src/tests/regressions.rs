@@ -57,4 +57,10 @@ regressions! {
     leave_to_rest_of_a_dead_leader_wakes "10699 extras=none",
     /// A leader came to rest without a member whose pulse it heard.
     nobody_is_left_behind_at_rest "10729 extras=none",
+    /// A voter that was wanted and had died with its disk became one of two that were needed.
+    no_group_is_left_to_one_who_is_gone "50 extras=none faults=members,empty-disk,kill,pause",
+    /// Snapshot followed snapshot: what came meanwhile had left the log before each was taken over.
+    a_newcomer_is_not_outrun_for_ever "50037 extras=none",
+    /// The same, and one of two newcomers waited for the other.
+    one_newcomer_does_not_wait_for_another "50679",
 }
