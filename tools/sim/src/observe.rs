@@ -65,7 +65,7 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
         Body::ReadRequest { .. } => counters.reach(Reached::ReadIndexAsked),
         Body::TimeoutNow => {
             court.leads(group, term, from);
-            court.hands_over(group, to);
+            court.hands_over(group, term, to);
             counters.reach(Reached::TransferDone);
         }
         Body::Doubt { .. } => counters.reach(Reached::DoubtAsked),
