@@ -33,7 +33,7 @@ mod handouts;
 mod import;
 mod machine;
 mod members;
-mod membership;
+pub mod membership;
 pub mod neighbours;
 pub mod opening;
 mod pages;

@@ -51,8 +51,8 @@ pub(crate) fn read_snapshot_record(payload: &[u8]) -> Option<(u64, Membership)> 
     take.0.is_empty().then_some((file, membership))
 }
 
-/// Reads the payload of an entry that changes the members.
-pub(crate) fn read_membership(payload: &[u8]) -> Option<Membership> {
+/// Reads the payload of an entry that changes the members; `None` if it is not what was once written.
+pub fn read_membership(payload: &[u8]) -> Option<Membership> {
     let mut take = Take(payload);
     let membership = take_membership(&mut take)?;
     take.0.is_empty().then_some(membership)

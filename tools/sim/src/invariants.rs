@@ -207,13 +207,13 @@ impl Court {
         earlier.next().map(|(_, members)| &**members)
     }
 
-    /// The leader of a term tells another to stand: it must have all that is committed, or nobody will
-    /// elect it. One that is leader no more, and has not heard it, may not know all that is.
+    /// The leader of a term tells another to stand: it must have all that was committed by then, or nobody
+    /// will elect it. What later leaders have committed an old one does not know.
     pub(crate) fn hands_over(&mut self, group: u32, term: Term, to: NodeId) {
-        let index = self.committed(group);
-        let newest = self.groups.get(&group).and_then(|known| known.committed.last());
-        let is_deposed = newest.is_some_and(|(of, _)| term < *of);
-        if !is_deposed && !self.has_held(group, to, index) {
+        let committed = self.groups.get(&group).map_or(&[][..], |known| &known.committed);
+        let known = committed.iter().rposition(|(_, by)| *by <= term);
+        let index = Index(known.map_or(0, |place| place as u64 + 1));
+        if !self.has_held(group, to, index) {
             let text = format!("group {group}: {to} lacks index {}", index.0);
             self.findings.add(Kind::HandedToLagging, text);
         }

@@ -1,8 +1,12 @@
 //! What the checker of Raft's promises is told: each message as it leaves, each batch of a log as it
 //! becomes durable.
 
+use std::sync::Arc;
+
 use model::limits::BLOCK_BYTES;
 use raft::{Body, Content, Entry, Index, Message, NodeId, Term};
+use shard::effect::LogWrite;
+use shard::membership::read_membership;
 use shard::wal::format::Batch;
 use shard::wal::{LogIdentity, RecordKind};
 
@@ -70,6 +74,34 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
     }
 }
 
+/// A batch leaves for a node's disk, and may reach it whatever becomes of the node: the members it names
+/// may come to count though nobody else ever hears of them.
+pub(crate) fn may_be_written(court: &mut Court, identity: LogIdentity, write: &LogWrite) {
+    for_each_record(identity, write, |group, kind| {
+        if let RecordKind::Membership { term, index, payload } = *kind {
+            let members = read_membership(payload).expect("a shard writes what it can read");
+            court.membership(group, (Index(index), Term(term)), &Arc::new(members));
+        }
+    });
+}
+
+fn for_each_record(
+    identity: LogIdentity,
+    write: &LogWrite,
+    mut look: impl FnMut(u32, &RecordKind<'_>),
+) {
+    let offset = usize::try_from(write.offset).expect("an offset fits the memory");
+    assert!(offset.is_multiple_of(BLOCK_BYTES), "a batch begins a block");
+    let mut image = vec![0; offset];
+    image.extend_from_slice(write.buffer.as_slice());
+    let batch = Batch::read(identity, write.segment, &image, offset);
+    let batch = batch.expect("a shard writes what it can read");
+    for record in batch.records() {
+        let record = record.expect("a shard writes what it can read");
+        look(record.group.0, &record.kind);
+    }
+}
+
 fn seen(entry: &Entry) -> Seen {
     let digest = match &entry.content {
         Content::Command(payload) => Digest::of(payload),
@@ -95,18 +127,10 @@ enum Written {
 
 impl Durable {
     /// Reads a batch as it was handed to the disk.
-    pub(crate) fn read(identity: LogIdentity, write: &shard::effect::LogWrite) -> Durable {
-        let offset = usize::try_from(write.offset).expect("an offset fits the memory");
-        assert!(offset.is_multiple_of(BLOCK_BYTES), "a batch begins a block");
-        let mut image = vec![0; offset];
-        image.extend_from_slice(write.buffer.as_slice());
-        let batch = Batch::read(identity, write.segment, &image, offset);
-        let batch = batch.expect("a shard writes what it can read");
-        let records = batch.records().map(|record| {
-            let record = record.expect("a shard writes what it can read");
-            (record.group.0, written(&record.kind))
-        });
-        Durable { records: records.collect() }
+    pub(crate) fn read(identity: LogIdentity, write: &LogWrite) -> Durable {
+        let mut records = Vec::new();
+        for_each_record(identity, write, |group, kind| records.push((group, written(kind))));
+        Durable { records }
     }
 
     /// Tells the court.

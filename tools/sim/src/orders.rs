@@ -167,14 +167,18 @@ impl World {
     /// Whether a node's disk may forget something without the node's noticing: everybody else who may
     /// have to remind it is there.
     pub(crate) fn may_forget(&self, node: usize) -> bool {
-        let own = self.nodes[node].id();
+        let (own, tag) = (self.nodes[node].id(), self.nodes[node].tag);
         let all_up = self.nodes.iter().all(|node| node.is_up()) && !self.network.has_cuts();
         let reminded = (0..self.options.groups).all(|group| {
-            self.court.electorates(group).all(|voters| {
-                let others = voters.iter().filter(|id| **id != own);
-                let lost = others.filter(|id| self.has_lost(**id)).count();
-                lost == 0 && (!voters.contains(&own) || 3 <= voters.len())
-            })
+            // Its leader may be about to propose what is configured.
+            let wanted = self.wanted(GroupId(group));
+            let enough = 3 <= wanted.len() || !wanted.contains(&tag);
+            enough
+                && self.court.electorates(group).all(|voters| {
+                    let others = voters.iter().filter(|id| **id != own);
+                    let lost = others.filter(|id| self.has_lost(**id)).count();
+                    lost == 0 && (!voters.contains(&own) || 3 <= voters.len())
+                })
         });
         self.atlas.allows_unknown(node) && all_up && reminded
     }

@@ -324,6 +324,9 @@ impl World {
         if let DiskOp::LogWrite(write) = &op {
             self.digest.add(write.batch.0);
             self.digest.add(crc(write.buffer.as_slice()));
+            let log_id = log_id(self.nodes[node].id());
+            let identity = LogIdentity { log_id, shard: ShardId(shard) };
+            observe::may_be_written(&mut self.court, identity, write);
         }
         if let Some((op, micros)) = self.nodes[node].disks[shard as usize].submit(op) {
             self.queue.plan(now + micros, Event::Disk { node, shard, life, op });

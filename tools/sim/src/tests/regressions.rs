@@ -63,4 +63,6 @@ regressions! {
     a_newcomer_is_not_outrun_for_ever "50037 extras=none",
     /// The same, and one of two newcomers waited for the other.
     one_newcomer_does_not_wait_for_another "50679",
+    /// The checkers blamed an old leader, long asleep, for what it could not know its heir lacked.
+    an_old_leader_need_not_know_what_newer_ones_did "51452",
 }
