@@ -69,6 +69,9 @@ pub(crate) enum Strike {
     /// It stands still until the others have another leader, and goes on alone for a while: clients
     /// may find a leader that is none any more.
     Sleep,
+    /// Only the one it speaks to hears it, soon nobody does, and that one's disk stands still until about
+    /// the time the others have another leader.
+    Strand,
 }
 
 impl Strike {
@@ -131,6 +134,16 @@ impl World {
         }
     }
 
+    /// The next leader that hands out commands is cut off with what it has, and clients fall silent;
+    /// nothing else happens any more.
+    pub(crate) fn hush(&mut self) {
+        let lasts = self.options.safety;
+        let (trigger, strike) = (Trigger::Commands, Strike::Isolate);
+        self.ambushes = vec![Ambush { trigger, strike, skips: 0, after: 1, lasts, bits: 0 }];
+        self.run_until(self.now() + 20 * MILLI);
+        self.ground.hushed = true;
+    }
+
     /// A message leaves: somebody may have waited for it.
     pub(crate) fn spring(&mut self, from: usize, to: usize, message: &PeerMessage) {
         if self.healed {
@@ -153,10 +166,18 @@ impl World {
             Strike::Stick => Deed::Stuck { node: from, lasts },
             Strike::Sleep => {
                 let election = self.options.election();
-                let sleeps = 2 * election + lasts % election;
+                let sleeps = 2 * election + lasts % (4 * election);
                 let links = self.links_of(ambush, (from, to), message);
                 self.deed(&Deed::Cut { links, lasts: sleeps + 2 * election });
                 Deed::Pause { node: from, core: None, lasts: sleeps }
+            }
+            Strike::Strand => {
+                let election = self.options.election();
+                let heard_by_one = self.links_of(ambush, (from, to), message);
+                self.deed(&Deed::Cut { links: heard_by_one, lasts: after });
+                self.deed(&Deed::Stuck { node: to, lasts: election + lasts % (3 * election / 2) });
+                let links = links(self.nodes.len(), |one, other| one == from || other == from);
+                Deed::Cut { links, lasts: 4 * election }
             }
             _ => {
                 let links = self.links_of(ambush, (from, to), message);
@@ -181,6 +202,7 @@ impl World {
         let is_cut = |one: usize, other: usize| match strike {
             Strike::Isolate | Strike::Sleep => one == from || other == from,
             Strike::Silence => one == from,
+            Strike::Strand => (one == from && other != to) || (other == from && one != to),
             Strike::Deafen => other == to,
             _ => side(one) != side(other),
         };

@@ -213,6 +213,9 @@ impl Client {
     }
 
     fn choose(&mut self, ground: &mut Ground) -> Option<What> {
+        if ground.hushed {
+            return None;
+        }
         if let Some(place) = self.unresolved {
             return Some(What::Append { place });
         }

@@ -12,7 +12,7 @@ use crate::world::World;
 impl World {
     /// The nemesis does something, and will again.
     pub(crate) fn strike(&mut self) {
-        if self.healed {
+        if self.healed || self.ground.hushed {
             return;
         }
         self.note_healing();

@@ -29,6 +29,8 @@ pub(crate) struct Ground {
     paddings: Vec<usize>,
     /// Whether clients begin nothing new.
     pub(crate) stopped: bool,
+    /// Whether they ask for nothing for now, not even again.
+    pub(crate) hushed: bool,
     /// What happens to them.
     pub(crate) counters: Counters,
 }
@@ -46,6 +48,7 @@ impl Ground {
             archivist,
             paddings: Vec::new(),
             stopped: false,
+            hushed: false,
             counters: Counters::new(),
         }
     }

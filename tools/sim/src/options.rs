@@ -61,6 +61,9 @@ pub(crate) struct Options {
     pub(crate) arrival: u64,
     /// Microseconds between two faults, in the middle.
     pub(crate) calm: u64,
+    /// Microseconds before the end of the faults at which clients fall silent, until all replicas are
+    /// level; `None` if they never do.
+    pub(crate) hush: Option<u64>,
     /// Microseconds of the safety phase.
     pub(crate) safety: u64,
     /// What the run is about, if it is about something.
@@ -126,6 +129,7 @@ impl Options {
             holders: None,
             arrival: SECOND,
             calm: dice.pick(&[100, 300, 1_000, 3_000]) * MILLI,
+            hush: None,
             safety: dice.pick(&[10, 20, 30]) * SECOND,
             theme: None,
             scenario: None,

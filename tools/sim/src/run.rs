@@ -95,8 +95,13 @@ pub(crate) fn run(options: Options, trace: bool) -> Report {
         world.queue.plan(at, Event::Wake { client });
     }
     let safety = world.plan_faults();
+    if let Some(hush) = world.options.hush {
+        world.run_until(Time(safety.saturating_sub(hush)));
+        world.hush();
+    }
     world.run_until(Time(safety));
     world.heal();
+    world.come_level();
     let healed = world.now();
     world.check_liveness(healed);
     let recovery = world.now() - healed;
@@ -183,13 +188,31 @@ impl World {
         self.options.safety.max(last + 2 * SECOND)
     }
 
-    /// Faults have ended: within a bound of election timeouts everything must work.
-    fn check_liveness(&mut self, healed: Time) {
+    /// Faults have ended and clients are silent: what is committed reaches all replicas without their
+    /// help. Then they go on.
+    fn come_level(&mut self) {
+        if self.ground.hushed {
+            let marks = self.marks();
+            let bound = self.now() + self.patience();
+            while self.now() < bound && !self.groups_hold(&marks) {
+                self.run_until(self.now() + 50 * MILLI);
+            }
+            self.blame_lagging(&marks);
+            self.ground.hushed = false;
+        }
+    }
+
+    /// Microseconds from the end of the faults within which everything must work.
+    fn patience(&self) -> u64 {
         // A node that was given another disk has to fetch everything first.
         let changes = self.config + self.counters.faults(Fault::EmptiedDisk);
         let members = if changes == 0 { 0 } else { MEMBERS };
-        let patience = TIMEOUTS_MAX * self.options.election() + 5 * SECOND + members;
-        let mut bound = healed + patience;
+        TIMEOUTS_MAX * self.options.election() + 5 * SECOND + members
+    }
+
+    /// Faults have ended: within a bound of election timeouts everything must work.
+    fn check_liveness(&mut self, healed: Time) {
+        let mut bound = healed + self.patience();
         let since = healed + 3 * MILLI;
         let (marks, heads) = (self.marks(), self.ground.heads.clone());
         while self.now() < bound {

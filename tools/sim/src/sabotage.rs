@@ -15,7 +15,10 @@ pub(crate) fn run(plan: &Plan, name: &str) -> bool {
     let mut missed = 0;
     let (mut found, mut worst) = (0, 0);
     for sabotage in Sabotage::all() {
-        let called = format!("{sabotage:?}");
+        let called = match sabotage {
+            Sabotage::Raft(rule) => format!("{rule:?}"),
+            own => format!("{own:?}"),
+        };
         if name != "all" && name != called {
             continue;
         }

@@ -31,8 +31,10 @@ pub(crate) enum Theme {
     /// Most of a group's voters are exchanged at once, and those who go are parted from those who come.
     Exchange,
     /// Leaders that nobody hears have entries of their own when they come back, and what the others have
-    /// in their place has left memory.
+    /// in their place has left memory; at the end nobody writes until they have found back.
     Astray,
+    /// Leaders reach one follower only, whose disk is behind when another leader replaces what it took.
+    Stranded,
 }
 
 impl Theme {
@@ -49,6 +51,7 @@ impl Theme {
         Theme::StaleLeader,
         Theme::Exchange,
         Theme::Astray,
+        Theme::Stranded,
     ];
 
     /// Those a seed chooses from: what needs many runs to be met is there more than once.
@@ -57,8 +60,8 @@ impl Theme {
         Theme::Doubt,
         Theme::ShortMemory,
         Theme::SlowDisks,
-        Theme::SlowDisks,
-        Theme::SlowDisks,
+        Theme::Stranded,
+        Theme::Stranded,
         Theme::Churn,
         Theme::PowerLoss,
         Theme::Handover,
@@ -87,6 +90,7 @@ impl Theme {
             Theme::StaleLeader => "stale-leader",
             Theme::Exchange => "exchange",
             Theme::Astray => "astray",
+            Theme::Stranded => "stranded",
         }
     }
 
@@ -136,7 +140,8 @@ impl Theme {
             }
             Theme::StaleLeader => &[Act::Ambush, Act::Ambush, Act::Partition, Act::Clog],
             Theme::Exchange => &[Act::Members, Act::Ambush, Act::Ambush, Act::Kill],
-            Theme::Astray => &[Act::Ambush, Act::Ambush, Act::Ambush, Act::Kill],
+            Theme::Astray => &[Act::Ambush, Act::Ambush, Act::Ambush, Act::Clog],
+            Theme::Stranded => &[Act::Ambush, Act::Ambush, Act::Ambush, Act::SlowDisk],
         }
     }
 
@@ -148,6 +153,7 @@ impl Theme {
             Theme::Handover => &[Trigger::Stand, Trigger::Lead],
             Theme::Replacement => &[Trigger::Members, Trigger::Offer, Trigger::Lead],
             Theme::StaleLeader => &[Trigger::Commands, Trigger::Lead],
+            Theme::Stranded => &[Trigger::Commands],
             Theme::Exchange => &[Trigger::Joint, Trigger::Left],
             Theme::Astray => &[Trigger::Commands, Trigger::Commands, Trigger::Lead],
             Theme::Doubt | Theme::PowerLoss => Trigger::ALL,
@@ -159,6 +165,7 @@ impl Theme {
             Theme::StaleLeader => &[Strike::Sleep],
             Theme::Exchange => &[Strike::Split, Strike::Split, Strike::Split, Strike::Kill],
             Theme::Astray => &[Strike::Isolate, Strike::Isolate, Strike::Silence],
+            Theme::Stranded => &[Strike::Strand],
             _ => Strike::ALL,
         }
     }
@@ -190,7 +197,11 @@ impl Theme {
                 options.election_ticks = 8;
             }
             Theme::Churn | Theme::Handover => options.election_ticks = 8,
-            Theme::PowerLoss => options.segment_bytes = 16 * 1_024,
+            Theme::PowerLoss => {
+                options.segment_bytes = 16 * 1_024;
+                options.hot_bytes_max = 32 * 1_024;
+                options.write_micros = dice.pick(&[(100, 1_000), (100, 30_000)]);
+            }
             Theme::Replacement => {
                 options.log_kept_bytes = 1_024;
                 options.calm = dice.pick(&[300, 600]) * MILLI;
@@ -198,8 +209,9 @@ impl Theme {
             Theme::StaleLeader => {
                 options.election_ticks = 8;
                 options.think_max = dice.pick(&[5, 20]) * MILLI;
-                options.clients = 20;
+                (options.clients, options.sessions) = (40, 8);
                 options.arrival = 10 * SECOND;
+                options.safety = 10 * SECOND;
             }
             Theme::Exchange => {
                 options.resize(6);
@@ -214,6 +226,15 @@ impl Theme {
                 options.think_max = dice.pick(&[5, 20]) * MILLI;
                 options.clients = 20;
                 options.sessions = 2;
+                options.hush = Some(dice.pick(&[1, 2]) * SECOND);
+            }
+            Theme::Stranded => {
+                options.resize(5);
+                (options.factor, options.election_ticks) = (5, 8);
+                options.write_micros = dice.pick(&[(500, 5_000), (5_000, 60_000)]);
+                options.think_max = dice.pick(&[5, 20]) * MILLI;
+                options.calm = dice.pick(&[300, 600]) * MILLI;
+                options.safety = 10 * SECOND;
             }
             Theme::Doubt => {
                 options.resize(3);

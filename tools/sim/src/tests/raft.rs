@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::ids::GroupId;
 use raft::{Index, Membership, NodeId, Term};
+use shard::peer::SnapshotStep;
 
 use crate::dice::{Concern, Dice};
 use crate::invariants::{Court, Seen};
@@ -57,6 +59,29 @@ impl Run {
         Seen { term: self.term, index: Index(self.last().1.0 + 1), digest }
     }
 
+    /// The leader hands out an entry that continues its log, and calls nothing new committed.
+    fn hand_out(&mut self, digest: u64) -> Seen {
+        let (previous, entry, committed) =
+            (self.last(), self.next(digest), self.court.committed(0));
+        self.court.append(0, (self.term, self.leader), previous, (&[entry], committed));
+        self.log.push(entry);
+        entry
+    }
+
+    /// The leader hands out a change of members, and says how far its log is committed.
+    fn change(&mut self, committed: Index) {
+        let entry = self.hand_out(0);
+        nodes().iter().for_each(|node| self.court.wrote(0, *node, &entry));
+        let Seen { term, index, .. } = entry;
+        let members = Arc::new(Membership::new(nodes().to_vec(), vec![NodeId(4)]));
+        self.court.membership(0, (index, term), &members);
+        self.court.changes(0, term, index, committed);
+    }
+
+    fn another(&self) -> NodeId {
+        nodes().into_iter().find(|node| *node != self.leader).unwrap()
+    }
+
     /// The leader adds an entry, all write it, it is committed.
     fn extend(&mut self, digest: u64) {
         let (previous, entry) = (self.last(), self.next(digest));
@@ -73,7 +98,7 @@ impl Run {
 
 type Forgery = fn(&mut Dice, &mut Run);
 
-const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
+const FORGERIES_OF_RAFT: [(Kind, Forgery); 15] = [
     (Kind::ElectionSafety, |dice, run| {
         let other = nodes().into_iter().find(|node| *node != run.leader).unwrap();
         let term = Term(dice.between(run.term.0, run.term.0));
@@ -144,6 +169,76 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 11] = [
         let node = nodes()[dice.index(3)];
         run.court.hard_state(0, node, (Term(run.term.0 - 1), None));
     }),
+    (Kind::CountedOlder, |dice, run| {
+        // What the last leader handed out, the next one calls committed before anything of its own.
+        let previous = run.last();
+        let entry = run.hand_out(dice.bits());
+        nodes().iter().for_each(|node| run.court.wrote(0, *node, &entry));
+        run.elect(Term(run.term.0 + 1), run.another());
+        run.court.append(0, (run.term, run.leader), previous, (&[entry], entry.index));
+    }),
+    (Kind::ChangedTooSoon, |dice, run| {
+        let committed = run.last().1;
+        run.elect(Term(run.term.0 + 1), nodes()[dice.index(3)]);
+        run.hand_out(dice.bits());
+        run.change(committed);
+    }),
+    (Kind::ChangedTooSoon, |_, run| {
+        let committed = run.last().1;
+        run.change(committed);
+        run.change(committed);
+    }),
+    (Kind::SnapshotNamedTwice, |dice, run| {
+        let (node, last) = (nodes()[dice.index(3)], run.last());
+        let (number, life) = (dice.below(100), u32::try_from(dice.below(9)).unwrap());
+        let offer = SnapshotStep::Offer { number, last };
+        run.court.hands_state(GroupId(0), (node, life), &offer);
+        run.court.hands_state(GroupId(0), (node, life + 1), &offer);
+    }),
+];
+
+/// What looks like a breach and is none.
+const TRUTHS_OF_RAFT: [Forgery; 3] = [
+    |dice, run| {
+        // The next leader commits what the last one handed out together with something of its own.
+        let previous = run.last();
+        let old = run.hand_out(dice.bits());
+        run.elect(Term(run.term.0 + 1), run.another());
+        let own = run.next(dice.bits());
+        for entry in [old, own] {
+            nodes().iter().for_each(|node| run.court.wrote(0, *node, &entry));
+        }
+        run.court.append(0, (run.term, run.leader), previous, (&[old, own], own.index));
+        assert_eq!(run.court.committed(0), own.index);
+    },
+    |dice, run| {
+        // One change after the other, and a snapshot that is offered twice.
+        run.change(run.last().1);
+        run.extend(dice.bits());
+        run.change(run.last().1);
+        let offer = SnapshotStep::Offer { number: dice.below(100), last: run.last() };
+        run.court.hands_state(GroupId(0), (run.leader, 1), &offer);
+        run.court.hands_state(GroupId(0), (run.leader, 1), &offer);
+    },
+    |dice, run| {
+        // A disk is so slow that it replaces an entry for a leader of a term that is over, when the next
+        // one has committed that entry without it.
+        let (previous, first, slow) = (run.last(), run.leader, run.another());
+        let entry = run.hand_out(dice.bits());
+        run.court.wrote(0, slow, &entry);
+        run.elect(Term(run.term.0 + 1), run.another());
+        let late = Seen { term: run.term, ..entry };
+        run.court.append(0, (run.term, run.leader), previous, (&[late], previous.1));
+        run.elect(Term(run.term.0 + 1), first);
+        let own = run.next(dice.bits());
+        for node in nodes().into_iter().filter(|node| *node != slow) {
+            run.court.wrote(0, node, &entry);
+            run.court.wrote(0, node, &own);
+        }
+        run.court.append(0, (run.term, run.leader), (entry.term, entry.index), (&[own], own.index));
+        assert_eq!(run.court.committed(0), own.index);
+        run.court.wrote(0, slow, &late);
+    },
 ];
 
 #[test]
@@ -153,6 +248,19 @@ fn true_runs_are_accepted() {
         assert!(run.court.findings.is_empty(), "seed {seed}: {:?}", run.court.findings);
         assert_eq!(run.court.committed(0), run.last().1);
         assert_eq!(run.court.terms_led(), run.term.0);
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_breach_is_accepted() {
+    for (place, truth) in TRUTHS_OF_RAFT.into_iter().enumerate() {
+        for seed in 0..FORGERIES {
+            let mut dice = Dice::new(seed, Concern::Forgery);
+            let mut run = run(&mut dice);
+            truth(&mut dice, &mut run);
+            let findings = &run.court.findings;
+            assert!(findings.is_empty(), "truth {place}, seed {seed}: {findings:?}");
+        }
     }
 }
 
