@@ -274,7 +274,7 @@ impl World {
     }
 
     fn well(&mut self, node: usize) {
-        let good = Health::good(self.options.write_micros);
+        let good = self.options.health();
         self.health(node, |health| *health = good);
     }
 

@@ -26,6 +26,8 @@ const SECTOR_BYTES: usize = 512;
 pub(crate) struct Health {
     /// Least and most microseconds of a write with its sync.
     pub(crate) write_micros: (u64, u64),
+    /// A write of the log takes so many times as long as one of another file.
+    pub(crate) log_times: u64,
     /// Everything takes so many times as long.
     pub(crate) slowness: u64,
     /// Nothing finishes.
@@ -45,6 +47,7 @@ impl Health {
     pub(crate) fn good(write_micros: (u64, u64)) -> Health {
         Health {
             write_micros,
+            log_times: 1,
             slowness: 1,
             stuck: false,
             full: false,
@@ -184,7 +187,8 @@ impl Disk {
             _ => {}
         }
         let (first, last) = self.health.write_micros;
-        let micros = self.dice.between(first, last) * self.health.slowness;
+        let times = if matches!(op, DiskOp::LogWrite(_)) { self.health.log_times } else { 1 };
+        let micros = self.dice.between(first, last) * times * self.health.slowness;
         let number = OpNumber(self.next);
         self.next += 1;
         self.in_flight.insert(number, op);

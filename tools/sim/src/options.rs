@@ -4,6 +4,7 @@
 
 use crate::ambush::{Strike, Trigger};
 use crate::dice::{Concern, Dice};
+use crate::disk::Health;
 use crate::nemesis::Act;
 use crate::network::Weather;
 use crate::queue::{MILLI, SECOND};
@@ -37,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) weather: Weather,
     /// Least and most microseconds of a disk's write.
     pub(crate) write_micros: (u64, u64),
+    /// How many times as long a write of the log takes.
+    pub(crate) log_times: u64,
     /// Microseconds the nodes' clocks gain or lose in a second at most.
     pub(crate) drift_max: u64,
     /// Sessions.
@@ -117,6 +120,7 @@ impl Options {
             election_ticks: dice.pick(&[8, 12, 12, 20]),
             weather: weather(&mut dice),
             write_micros: dice.pick(&[(50, 150), (100, 1_000), (500, 5_000), (100, 30_000)]),
+            log_times: 1,
             drift_max: dice.pick(&[0, 100, 10_000, 50_000]),
             sessions: dice.pick(&[2, 4, 8]),
             clients: dice.pick(&[6, 12, 20]),
@@ -191,6 +195,11 @@ impl Options {
         self.shards.resize(nodes, self.shards[0]);
         let most = u32::try_from(nodes).expect("few nodes");
         self.factor = self.factor.min(most);
+    }
+
+    /// How disks are that nothing is wrong with.
+    pub(crate) fn health(&self) -> Health {
+        Health { log_times: self.log_times, ..Health::good(self.write_micros) }
     }
 
     /// Microseconds of the shortest election timeout.

@@ -123,7 +123,7 @@ fn found(options: Options) -> World {
             let drift = drift - i64::try_from(options.drift_max).expect("small");
             let disks = (0..shards).map(|shard| {
                 let name = place * 8 + shard as usize;
-                let health = Health::good(options.write_micros);
+                let health = options.health();
                 Disk::new(options.segment_bytes, health, Dice::new(seed, Concern::Disk(name)))
             });
             Node {

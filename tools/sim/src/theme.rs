@@ -197,11 +197,7 @@ impl Theme {
                 options.election_ticks = 8;
             }
             Theme::Churn | Theme::Handover => options.election_ticks = 8,
-            Theme::PowerLoss => {
-                options.segment_bytes = 16 * 1_024;
-                options.hot_bytes_max = 32 * 1_024;
-                options.write_micros = dice.pick(&[(100, 1_000), (100, 30_000)]);
-            }
+            Theme::PowerLoss => lose_power(options),
             Theme::Replacement => {
                 options.log_kept_bytes = 1_024;
                 options.calm = dice.pick(&[300, 600]) * MILLI;
@@ -242,4 +238,17 @@ impl Theme {
             }
         }
     }
+}
+
+/// Checkpoints follow each other so closely, and the log is so slow, that some are durable before the
+/// batch with the votes they hold.
+fn lose_power(options: &mut Options) {
+    options.segment_bytes = 16 * 1_024;
+    (options.hot_bytes_max, options.padding_max) = (16 * 1_024, 3_000);
+    (options.write_micros, options.log_times) = ((50, 500), 60);
+    options.election_ticks = 8;
+    options.shards.fill(1);
+    (options.groups, options.sessions) = (12, 8);
+    (options.clients, options.think_max) = (20, 5 * MILLI);
+    options.calm = 100 * MILLI;
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::ids::GroupId;
-use raft::{Index, Membership, NodeId, Term};
+use raft::{HardState, Index, Membership, NodeId, Term};
 
 use crate::checkpoint::{GroupMark, Head, put_end, put_head};
 use crate::membership::{put_membership, snapshot_record};
 use crate::opening::Opening;
+use crate::shard::Shard;
 use crate::wal::{LogFloor, Record, RecordKind, Recovered};
 
 use super::world::options;
@@ -23,17 +24,28 @@ enum Said {
 }
 use Said::{Again, Entry, Snapshot};
 
-/// The terms of the log's entries behind a checkpoint at term and index.
-fn terms(floor: (u64, u64), said: &[Said]) -> Vec<u64> {
+/// The node that opens, and as many others.
+fn members_of(others: u64) -> Arc<Membership> {
+    let voters = (1..=1 + others).map(|name| NodeId(name << 32)).collect();
+    Arc::new(Membership::new(voters, Vec::new()))
+}
+
+/// A shard that opens on a checkpoint of one group, with its floor's term and index, its members and
+/// what it promises, and on the records of the log behind it.
+fn opened(
+    floor: (u64, u64),
+    membership: Arc<Membership>,
+    promise: HardState,
+    records: &[RecordKind<'_>],
+) -> Shard {
     let options = options(1, 1 << 20);
-    let membership = Arc::new(Membership::new(vec![NodeId(1 << 32)], Vec::new()));
     let mark = GroupMark {
         group: GroupId(0),
         term: Term(floor.0),
         index: Index(floor.1),
-        current_term: Term(9),
-        vote: None,
-        membership: Arc::clone(&membership),
+        current_term: promise.term,
+        vote: promise.vote,
+        membership,
     };
     let head = Head {
         number: 1,
@@ -47,17 +59,8 @@ fn terms(floor: (u64, u64), said: &[Said]) -> Vec<u64> {
     put_end(&mut bytes, 0);
     let mut opening = Opening::new(options.clone());
     opening.checkpoint(&bytes).unwrap();
-    // What an entry holds does not matter, so it changes the members to what they are.
-    let mut members = Vec::new();
-    put_membership(&mut members, &membership);
-    let restart = snapshot_record(7, &membership);
-    for said in said {
-        let kind = match *said {
-            Entry(term, index) => RecordKind::Membership { term, index, payload: &members },
-            Again(term, index) => RecordKind::MembershipAgain { term, index, payload: &members },
-            Snapshot(term, index) => RecordKind::Snapshot { term, index, payload: &restart },
-        };
-        opening.record(&Record { group: GroupId(0), kind }).unwrap();
+    for kind in records {
+        opening.record(&Record { group: GroupId(0), kind: *kind }).unwrap();
     }
     let recovered = Recovered {
         next: LogFloor::first(),
@@ -66,7 +69,22 @@ fn terms(floor: (u64, u64), said: &[Said]) -> Vec<u64> {
         cut: None,
         remove: Vec::new(),
     };
-    let shard = opening.finish(recovered);
+    opening.finish(recovered)
+}
+
+/// The terms of the log's entries behind a checkpoint at term and index.
+fn terms(floor: (u64, u64), said: &[Said]) -> Vec<u64> {
+    // What an entry holds does not matter, so it changes the members to what they are.
+    let (alone, mut members) = (members_of(0), Vec::new());
+    put_membership(&mut members, &alone);
+    let restart = snapshot_record(7, &alone);
+    let kind = |said: &Said| match *said {
+        Entry(term, index) => RecordKind::Membership { term, index, payload: &members },
+        Again(term, index) => RecordKind::MembershipAgain { term, index, payload: &members },
+        Snapshot(term, index) => RecordKind::Snapshot { term, index, payload: &restart },
+    };
+    let records: Vec<_> = said.iter().map(kind).collect();
+    let shard = opened(floor, alone, HardState { term: Term(9), vote: None }, &records);
     shard.groups[0].node.unapplied().iter().map(|entry| entry.term.0).collect()
 }
 
@@ -124,5 +142,33 @@ fn a_log_is_what_follows_its_floor_as_one_history() {
     ];
     for (name, floor, said, wanted) in cases {
         assert_eq!(terms(floor, said), wanted, "{name}");
+    }
+}
+
+/// A term and the node that got the vote of it.
+type Promise = (u64, Option<u64>);
+
+/// A name, what the checkpoint promises, what the log promises after it, and what is kept.
+type Promises = (&'static str, Promise, &'static [Promise], Promise);
+
+#[test]
+fn a_checkpoint_newer_than_the_log_keeps_its_promises() {
+    let cases: [Promises; 7] = [
+        ("the log never got that far", (7, Some(2)), &[(5, Some(3))], (7, Some(2))),
+        ("the log has none", (7, Some(2)), &[], (7, Some(2))),
+        ("the vote was not in the log yet", (7, Some(2)), &[(7, None)], (7, Some(2))),
+        ("the log is as far", (7, Some(2)), &[(5, None), (7, None), (7, Some(2))], (7, Some(2))),
+        ("the log went on", (7, Some(2)), &[(5, Some(3)), (8, None)], (8, None)),
+        ("the log has a later vote", (7, None), &[(5, Some(3)), (7, Some(3))], (7, Some(3))),
+        ("a term without a vote", (7, None), &[(6, Some(3))], (7, None)),
+    ];
+    for (name, (term, vote), log, (kept_term, kept_vote)) in cases {
+        let promise = HardState { term: Term(term), vote: vote.map(NodeId) };
+        let record = |&(term, vote): &Promise| RecordKind::HardState { term, vote };
+        let records: Vec<_> = log.iter().map(record).collect();
+        let kept = HardState { term: Term(kept_term), vote: kept_vote.map(NodeId) };
+        // Whoever is not alone stands for nothing before time passes.
+        let shard = opened((3, 10), members_of(2), promise, &records);
+        assert_eq!(shard.groups[0].node.hard_state(), kept, "{name}");
     }
 }
