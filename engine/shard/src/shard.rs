@@ -359,7 +359,9 @@ impl Shard {
         (self.groups[self.slot_of(group)].applied().1, hash)
     }
 
-    fn no_space(&self) -> bool {
+    /// Whether the disk had no room for a segment of the log, or for what memory is to be relieved of, when
+    /// it was asked last.
+    pub fn no_space(&self) -> bool {
         self.segment_retry_at.is_some() || self.flush_retry_at.is_some()
     }
 

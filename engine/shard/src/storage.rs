@@ -50,7 +50,11 @@ impl Shard {
                 let import = self.import.as_mut().and_then(|import| import.stream(file));
                 match import.or(self.repairs.stream(file)) {
                     Some(stream) => stream.written(buffer),
-                    None => self.flush.written(file, buffer),
+                    None => {
+                        // There is room again, also if it is long until the flush is published.
+                        self.flush_retry_at = None;
+                        self.flush.written(file, buffer);
+                    }
                 }
             }
             Completion::FilePublished { file } => {

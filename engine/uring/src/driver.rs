@@ -134,6 +134,7 @@ impl Driver {
         let mut effects = Vec::new();
         let mut shown: Option<(Instant, bool)> = None;
         let mut drain_until: Option<Instant> = None;
+        let mut no_space = false;
         loop {
             self.gather(&mut inputs).await;
             if ending() {
@@ -151,6 +152,7 @@ impl Driver {
             if shown.is_none_or(is_due) {
                 shown = Some((at, is_ready));
                 self.show(&meters);
+                self.tell_space(&mut no_space);
             }
             if self.stopper.doors_closed() {
                 self.inbox.finish();
@@ -221,6 +223,16 @@ impl Driver {
         // Every shard hears the same of the others.
         if self.id == ShardId(0) {
             standing.report_neighbours(self.shard.neighbours());
+        }
+    }
+
+    /// Says so when the disk has no room any more, and when it has some again.
+    fn tell_space(&self, was: &mut bool) {
+        let (shard, is) = (self.id.0, self.shard.no_space());
+        match (std::mem::replace(was, is), is) {
+            (false, true) => tracing::warn!(shard, "no room on the disk: appends may be refused"),
+            (true, false) => tracing::info!(shard, "room on the disk again"),
+            (false, false) | (true, true) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use raft::{Body, Content, Entry, Index, Message, NodeId, Term};
 use shard::effect::LogWrite;
 use shard::membership::read_membership;
 use shard::wal::format::Batch;
-use shard::wal::{LogIdentity, RecordKind};
+use shard::wal::{LogIdentity, Record, RecordKind};
 
 use crate::count::{Counters, Reached};
 use crate::dice::Digest;
@@ -77,18 +77,19 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
 /// A batch leaves for a node's disk, and may reach it whatever becomes of the node: the members it names
 /// may come to count though nobody else ever hears of them.
 pub(crate) fn may_be_written(court: &mut Court, identity: LogIdentity, write: &LogWrite) {
-    for_each_record(identity, write, |group, kind| {
-        if let RecordKind::Membership { term, index, payload } = *kind {
+    for_each_record(identity, write, |record| {
+        if let RecordKind::Membership { term, index, payload } = record.kind {
             let members = read_membership(payload).expect("a shard writes what it can read");
-            court.membership(group, (Index(index), Term(term)), &Arc::new(members));
+            court.membership(record.group.0, (Index(index), Term(term)), &Arc::new(members));
         }
     });
 }
 
-fn for_each_record(
+/// Looks at what a batch says, as whoever opens the log would read it.
+pub(crate) fn for_each_record(
     identity: LogIdentity,
     write: &LogWrite,
-    mut look: impl FnMut(u32, &RecordKind<'_>),
+    mut look: impl FnMut(&Record<'_>),
 ) {
     let offset = usize::try_from(write.offset).expect("an offset fits the memory");
     assert!(offset.is_multiple_of(BLOCK_BYTES), "a batch begins a block");
@@ -97,8 +98,7 @@ fn for_each_record(
     let batch = Batch::read(identity, write.segment, &image, offset);
     let batch = batch.expect("a shard writes what it can read");
     for record in batch.records() {
-        let record = record.expect("a shard writes what it can read");
-        look(record.group.0, &record.kind);
+        look(&record.expect("a shard writes what it can read"));
     }
 }
 
@@ -129,7 +129,9 @@ impl Durable {
     /// Reads a batch as it was handed to the disk.
     pub(crate) fn read(identity: LogIdentity, write: &LogWrite) -> Durable {
         let mut records = Vec::new();
-        for_each_record(identity, write, |group, kind| records.push((group, written(kind))));
+        for_each_record(identity, write, |record| {
+            records.push((record.group.0, written(&record.kind)));
+        });
         Durable { records }
     }
 

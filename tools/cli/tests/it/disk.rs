@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::cluster::{Cluster, until};
 use crate::http::Response;
 use crate::server::{Directory, PATIENCE, Server, alone};
 use crate::session::Api;
@@ -26,9 +27,9 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Makes and mounts one of so many bytes, or says why this machine does not let it.
-    fn new(directory: &Path, bytes: u64) -> Result<SmallDisk, String> {
-        let (image, mount) = (directory.join("image"), directory.join("mount"));
+    /// Makes one of so many bytes and mounts it under a name, or says why this machine does not let it.
+    fn new(directory: &Path, name: &str, bytes: u64) -> Result<SmallDisk, String> {
+        let (image, mount) = (directory.join("image"), directory.join(name));
         let file = File::create(&image).map_err(|error| error.to_string())?;
         file.set_len(bytes).map_err(|error| error.to_string())?;
         fs::create_dir(&mount).map_err(|error| error.to_string())?;
@@ -113,7 +114,7 @@ fn check(api: &Api, ids: &[String], heads: &[u64]) {
 fn a_full_disk_refuses_appends_and_recovers() {
     let _alone = alone();
     let directory = Arc::new(Directory::new());
-    let disk = match SmallDisk::new(directory.path(), 1024 * 1024 * 1024) {
+    let disk = match SmallDisk::new(directory.path(), "mount", 1024 * 1024 * 1024) {
         Ok(disk) => disk,
         Err(reason) => {
             println!("skipped: this machine forbids a file system in a file: {reason}");
@@ -156,6 +157,49 @@ fn a_full_disk_refuses_appends_and_recovers() {
     server.run();
     check(&server.api(), &ids, &heads);
     drop(server);
+    drop(disk);
+}
+
+#[test]
+fn a_node_with_a_full_disk_hands_over_what_it_leads() {
+    let _alone = alone();
+    let cluster = Cluster::stopped(3);
+    let disk = match SmallDisk::new(cluster.nodes[0].directory(), "data", 1024 * 1024 * 1024) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            println!("skipped: this machine forbids a file system in a file: {reason}");
+            return;
+        }
+    };
+    let cluster = cluster.started();
+    let api = cluster.nodes[1].api();
+    let ids: Vec<String> = (0..16).map(|_| api.session("shared")).collect();
+    let mut heads = vec![0_u64; ids.len()];
+    until("it leads something", || 0 < cluster.sum(0, "starcite_groups_led"));
+    disk.fill(4 * 1024 * 1024);
+    let mut append = || {
+        for (id, head) in ids.iter().zip(&mut heads) {
+            *head += u64::from(taken(&api.append(id, &large(*head + 1))));
+        }
+    };
+    until("it leads nothing", || {
+        append();
+        cluster.sum(0, "starcite_groups_led") == 0
+    });
+    let log = cluster.nodes[0].log();
+    assert!(log.contains("no room on the disk"), "nothing is said of it:\n{log}");
+    cluster.nodes[0].api().get("/health/ready").expect(503);
+    // The others go on without it.
+    for (id, head) in ids.iter().zip(&mut heads) {
+        until("it is appended", || taken(&api.append(id, &large(*head + 1))));
+        *head += 1;
+    }
+    disk.relieve();
+    cluster.await_ready();
+    for node in &cluster.nodes {
+        check(&node.api(), &ids, &heads);
+    }
+    drop(cluster);
     drop(disk);
 }
 

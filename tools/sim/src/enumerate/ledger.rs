@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use model::limits::BLOCK_BYTES;
 use shard::effect::LogWrite;
-use shard::wal::format::Batch;
 use shard::wal::{LogIdentity, Record, RecordKind};
 
 use crate::dice::Digest;
+use crate::observe::for_each_record;
 
 /// One record, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,16 +132,9 @@ impl Ledger {
     pub(crate) fn submitted(&mut self, identity: LogIdentity, write: &LogWrite) {
         assert!(self.flying.is_none(), "one batch is in flight");
         assert_eq!(self.durable() + 1, write.batch.0, "batches have no hole");
-        let offset = usize::try_from(write.offset).expect("an offset fits the memory");
-        assert!(offset.is_multiple_of(BLOCK_BYTES), "a batch begins a block");
-        let mut image = vec![0; offset];
-        image.extend_from_slice(write.buffer.as_slice());
-        let batch = Batch::read(identity, write.segment, &image, offset);
-        let batch = batch.expect("a shard writes what it can read");
-        let records = batch.records();
-        let records =
-            records.map(|record| Rec::of(&record.expect("a shard writes what it can read")));
-        self.flying = Some((write.batch.0, records.collect()));
+        let mut records = Vec::new();
+        for_each_record(identity, write, |record| records.push(Rec::of(record)));
+        self.flying = Some((write.batch.0, records));
     }
 
     /// The batch in flight is durable.
