@@ -59,7 +59,8 @@
 //!    the process stood still.
 //! 10. A node at rest ([`Node::is_quiet`]) need not be ticked. Whoever watches the *machines* of a group
 //!     wakes it: [`Node::suspect_leader`] while the machine of the leader does not answer, for as long as
-//!     that is so; [`Node::wake`] when a machine is back.
+//!     that is so; [`Node::wake`] when a machine is back. A node at rest on a machine that should not be
+//!     in the group is told to [`Node::ask_whether_member`] now and then.
 //! 11. A leader whose disk does not answer is told to [`Node::step_down`].
 //!
 //! *Asking*

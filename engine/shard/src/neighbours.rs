@@ -36,6 +36,8 @@ pub(crate) struct Neighbours {
     tick_at: u64,
     pulse_at: u64,
     order_at: u64,
+    /// How often the order of things was looked at.
+    looks: u64,
 }
 
 /// Another node, for those who look from outside.
@@ -285,7 +287,9 @@ impl Shard {
         }
         if self.neighbours.order_at <= now.monotonic {
             self.neighbours.order_at = now.monotonic + ORDER_MICROS;
+            self.neighbours.looks += 1;
             self.look_at_resting();
+            self.ask_where_unwanted(self.neighbours.looks);
             self.forget_neighbours(now);
             self.spread_leaders(now);
             self.order_members(now);
