@@ -78,6 +78,16 @@ impl Node {
         self.check();
     }
 
+    /// A machine of the group answers again that did not: a node that has no leader, and waits for longer
+    /// than usual since it stood in vain, stands within two election timeouts from now. Never delays it,
+    /// nor makes it stand within one: leases hold. Does nothing on a node that has a leader.
+    pub fn peer_is_back(&mut self) {
+        let before = self.timeout;
+        self.wait_less();
+        assert!(self.timeout <= before, "nobody waits longer because another is back");
+        self.check();
+    }
+
     /// Stops leading at once and does not stand for two election timeouts: for a leader whose disk is
     /// stuck. Does nothing on a node that does not lead.
     pub fn step_down(&mut self) {
@@ -103,11 +113,13 @@ impl Node {
         2_u32.saturating_pow(doublings).min(WIDTH_MAX)
     }
 
-    /// Somebody comes back or cannot be elected while we wait for long: it may be our turn.
+    /// Somebody comes back or cannot be elected while we wait for long: it may be our turn. Not before an
+    /// election timeout from now, and not later than in two; hearing of it again changes nothing.
     pub(crate) fn wait_less(&mut self) {
-        let soon = self.elapsed.saturating_add(self.election_ticks);
         let waits = matches!(self.state, State::Follower | State::PreCandidate(_));
-        if waits && self.leader.is_none() && soon < self.timeout && 1 < self.width() {
+        let latest = self.elapsed.saturating_add(2 * self.election_ticks);
+        if waits && self.leader.is_none() && latest < self.timeout && 1 < self.width() {
+            let soon = self.elapsed + self.election_ticks;
             self.timeout = soon + 1 + self.jitter.below(self.election_ticks);
         }
     }

@@ -394,10 +394,10 @@ impl Node {
     }
 
     /// Whether a message is no reason to count time again: the order to rest, what a resting leader was
-    /// told late and knows, and the questions of who does not belong here any more.
+    /// told late and knows, the questions of who does not belong here any more, and of who wonders.
     fn sleeps_through(&self, message: &Message) -> bool {
         match message.body {
-            Body::Rest { .. } => true,
+            Body::Rest { .. } | Body::Astray { .. } => true,
             Body::AppendAccepted { matched, .. } => {
                 let is_known = matched == self.log.last().1;
                 message.term == self.term()
@@ -406,7 +406,6 @@ impl Node {
             Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
                 !self.log.membership().is_member(message.from)
             }
-            Body::Astray { node } => !self.log.membership().is_member(node),
             _ => false,
         }
     }

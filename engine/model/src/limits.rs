@@ -131,6 +131,9 @@ pub const SNAPSHOT_SILENCE_MS: u64 = 5_000;
 pub const TRANSFERS_PER_SECOND: usize = 16;
 /// Changes of members a shard begins in a second.
 pub const CHANGES_PER_SECOND: usize = 8;
+/// Seconds after which a replica at rest, on a node that should not hold its group, asks once more whether
+/// it still is a member; in each of them a part of the groups does.
+pub const MEMBERSHIP_ASK_SECONDS: u64 = 5;
 /// Entries a new member may lack when it gets a vote.
 pub const LEARNER_LAG_MAX: u64 = 256;
 /// Appends under way to one follower of one group.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use model::ids::Now;
-use model::limits::{CHANGES_PER_SECOND, LEADERLESS_TAIL_MS};
+use model::limits::{CHANGES_PER_SECOND, LEADERLESS_TAIL_MS, MEMBERSHIP_ASK_SECONDS};
 use raft::{Membership, NodeId};
 
 use crate::cluster::tag;
@@ -71,6 +71,25 @@ impl Shard {
             self.tails.close_groups(&forsaken, &mut self.machine);
         }
         reads.into_iter().for_each(|read| self.turn_away(read, None));
+    }
+
+    /// Has followers at rest ask whether they still are members, where this node should hold nothing, or
+    /// others know more of what it should: one that was removed and heard nothing of it, since all that was
+    /// sent to it was lost, goes on resting, and its tails with it. Called once a second with how often it
+    /// was; each follower asks in one of some. Those that should be members do not: in a cluster where
+    /// nothing happens nobody asks.
+    pub(crate) fn ask_where_unwanted(&mut self, looks: u64) {
+        let own = self.options.cluster.own;
+        let may_be_wrong = self.knows_less();
+        for slot in 0..self.groups.len() {
+            let group = &mut self.groups[slot];
+            let due = slot as u64 % MEMBERSHIP_ASK_SECONDS == looks % MEMBERSHIP_ASK_SECONDS;
+            let doubted = may_be_wrong || !group.wanted.contains(&tag(own));
+            if due && doubted && group.node.is_quiet() && group.is_hosted(own) {
+                group.node.ask_whether_member();
+                self.wake(slot);
+            }
+        }
     }
 
     /// The next step from the members a group has to those it should have.
