@@ -375,6 +375,8 @@ pub struct Gauges {
     pub groups_led: u64,
     /// Groups led here that another living voter could lead.
     pub groups_to_give: u64,
+    /// The number of the wishes that the rest follows from.
+    pub wishes: u64,
     /// Groups whose nodes are at rest.
     pub groups_quiet: u64,
     /// Whether appends are refused for lack of disk space.

@@ -307,6 +307,7 @@ impl Shard {
             }),
             groups_led: count(&|group| group.node.status().role == Role::Leader),
             groups_to_give: count(&|group| self.could_be_given(group)),
+            wishes: self.wishes.number,
             groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
             no_space: self.no_space(),
         }
