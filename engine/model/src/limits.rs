@@ -91,8 +91,14 @@ pub const LOG_KEPT_WHILE_SENDING: usize = 4;
 /// came meanwhile; after so many its group waits for it.
 pub const NEWCOMER_OUTRUN_MAX: u32 = 3;
 /// Milliseconds for which a group may then refuse commands that the log has no room to keep, from the
-/// beginning of the next snapshot; then the newcomer tries again as before.
+/// beginning of the next snapshot: at least so many, and twice as many as the one before took, if that is
+/// more.
 pub const NEWCOMER_WAIT_MS: u64 = 5_000;
+/// Milliseconds for which it may refuse them at most. A group that has waited in vain takes commands for so
+/// many before it waits again, and for twice as many each time it has.
+pub const NEWCOMER_WAIT_MAX_MS: u64 = 30_000;
+/// How often that time is doubled at most.
+pub const NEWCOMER_REST_DOUBLED_MAX: u32 = 5;
 /// Snapshots one shard sends at a time.
 pub const EXPORTS_PER_SHARD: usize = 2;
 /// Bytes of one part of a snapshot, unless one event alone is longer.

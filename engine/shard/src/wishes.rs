@@ -13,6 +13,8 @@ use crate::shard::Shard;
 /// What operators want, as far as is known here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wishes {
+    /// Which it is of those this node's shards were told of: a shard's gauges say whether it is known there.
+    pub number: u64,
     /// How much of what they said it follows from.
     pub seq: u64,
     /// Whether it was ever known to be all they said. Until then no group changes its members: that

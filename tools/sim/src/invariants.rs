@@ -78,7 +78,9 @@ struct Node {
     log: BTreeMap<Index, Term>,
     /// What lies up to here is in a checkpoint.
     floor: Index,
-    /// And the highest that ever was, by any member of this name.
+    /// And ends in an entry of this term.
+    floor_term: Term,
+    /// The highest floor there ever was, by any member of this name.
     floor_ever: Index,
     /// Term and vote on its disk.
     hard: (Term, Option<NodeId>),
@@ -297,8 +299,7 @@ impl Court {
         }
         let node = known.nodes.entry(id).or_default();
         let _replaced = node.log.split_off(&entry.index);
-        let previous =
-            entry.index.0.checked_sub(1).and_then(|at| node.log.get(&Index(at)).copied());
+        let previous = node.term_before(entry.index);
         node.log.insert(entry.index, entry.term);
         known.held.entry((entry.index, entry.term)).or_default().push(id);
         known.see(group, entry, previous, findings);
@@ -314,7 +315,9 @@ impl Court {
         if !continues {
             node.log.clear();
         }
-        node.floor = node.floor.max(place.1);
+        if node.floor < place.1 {
+            (node.floor_term, node.floor) = place;
+        }
         node.floor_ever = node.floor_ever.max(node.floor);
     }
 
@@ -322,18 +325,14 @@ impl Court {
     pub(crate) fn reopened(&mut self, group: u32, id: NodeId, found: FoundLog, honest: bool) {
         let (known, findings) = self.group(group);
         let node = known.nodes.entry(id).or_default();
-        let FoundLog { floor, log, hard, .. } = found;
+        let FoundLog { floor, floor_term, log, hard } = found;
         if honest && hard.0 < node.hard.0 {
             let text = format!("group {group}: {id} lost term {}", node.hard.0.0);
             findings.add(Kind::Forgotten, text);
         }
         node.hard = hard;
-        node.floor = floor;
+        (node.floor, node.floor_term) = (floor, floor_term);
         node.floor_ever = node.floor_ever.max(floor);
-        // What was written and never said to be there is there all the same.
-        for (index, term) in &log {
-            known.held.entry((*index, *term)).or_default().push(id);
-        }
         let before = std::mem::replace(&mut node.log, log);
         // A batch that was under way may have replaced some of it; nothing else makes it shorter.
         let replaced = before
@@ -347,6 +346,13 @@ impl Court {
         {
             let text = format!("group {group}: {id} lost index {} of term {}", index.0, term.0);
             findings.add(Kind::Forgotten, text);
+        }
+        // What was written and never said to be there is there all the same.
+        let there = node.log.iter().map(|(index, term)| (*index, *term, node.term_before(*index)));
+        let there: Vec<(Index, Term, Option<Term>)> = there.collect();
+        for (index, term, previous) in there {
+            known.held.entry((index, term)).or_default().push(id);
+            known.see(group, &Seen { term, index, digest: UNKNOWN }, previous, findings);
         }
     }
 
@@ -382,6 +388,15 @@ impl Court {
     /// Terms that had a leader, over all groups.
     pub(crate) fn terms_led(&self) -> u64 {
         self.groups.values().map(|group| group.leaders.len() as u64).sum()
+    }
+}
+
+impl Node {
+    /// The term in front of a place of its log, if that is known.
+    fn term_before(&self, index: Index) -> Option<Term> {
+        let before = Index(index.0.checked_sub(1)?);
+        let behind_floor = (before == self.floor).then_some(self.floor_term);
+        self.log.get(&before).copied().or(behind_floor)
     }
 }
 

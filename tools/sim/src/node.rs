@@ -171,7 +171,8 @@ pub(crate) fn log_id(own: NodeId) -> u64 {
 pub(crate) struct FoundLog {
     /// What lies up to here is in a checkpoint.
     pub(crate) floor: Index,
-    floor_term: Term,
+    /// The term of the last entry there.
+    pub(crate) floor_term: Term,
     /// Entries.
     pub(crate) log: BTreeMap<Index, Term>,
     /// Term and vote.

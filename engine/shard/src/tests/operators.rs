@@ -22,7 +22,7 @@ fn tags(names: &[u32]) -> Vec<NameTag> {
 /// What is wanted once so much was said.
 fn wishes(seq: u64, write: &[u32]) -> Wishes {
     let (relieved, preferred) = (Vec::new(), Vec::new());
-    Wishes { seq, complete: true, write: tags(write), relieved, preferred }
+    Wishes { number: seq, seq, complete: true, write: tags(write), relieved, preferred }
 }
 
 impl Net {

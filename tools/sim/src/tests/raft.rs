@@ -198,7 +198,7 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 15] = [
 ];
 
 /// What looks like a breach and is none.
-const TRUTHS_OF_RAFT: [Forgery; 3] = [
+const TRUTHS_OF_RAFT: [Forgery; 5] = [
     |dice, run| {
         // The next leader commits what the last one handed out together with something of its own.
         let previous = run.last();
@@ -238,6 +238,32 @@ const TRUTHS_OF_RAFT: [Forgery; 3] = [
         run.court.append(0, (run.term, run.leader), (entry.term, entry.index), (&[own], own.index));
         assert_eq!(run.court.committed(0), own.index);
         run.court.wrote(0, slow, &late);
+    },
+    |dice, run| {
+        // One voter alone tells nobody of its entries; what it had in flight when it was killed nobody
+        // saw it write. The first that comes to it hears of the newest entry only.
+        run.court = Court::new(vec![Arc::new(Membership::new(vec![run.leader], Vec::new()))]);
+        run.elect(run.term, run.leader);
+        let cut = dice.index(run.log.len());
+        run.log[..cut].iter().for_each(|entry| run.court.wrote(0, run.leader, entry));
+        let found = run.log.iter().map(|entry| (entry.index, entry.term)).collect();
+        run.court.reopened(0, run.leader, FoundLog::of(found, (run.term, Some(run.leader))), true);
+        run.court.append(0, (run.term, run.leader), run.last(), (&[], run.last().1));
+        assert_eq!(run.court.committed(0), run.last().1);
+    },
+    |dice, run| {
+        // The same, and its newest life found the older entries in a checkpoint.
+        run.court = Court::new(vec![Arc::new(Membership::new(vec![run.leader], Vec::new()))]);
+        run.elect(run.term, run.leader);
+        let cut = 1 + dice.index(run.log.len());
+        let all = run.log.iter().map(|entry| (entry.index, entry.term));
+        let old = FoundLog::of(all.clone().take(cut).collect(), (run.term, Some(run.leader)));
+        run.court.reopened(0, run.leader, old.clone(), true);
+        let (floor, log) = (run.log[cut - 1], all.skip(cut).collect());
+        let found = FoundLog { floor: floor.index, floor_term: floor.term, log, ..old };
+        run.court.reopened(0, run.leader, found, true);
+        run.court.append(0, (run.term, run.leader), run.last(), (&[], run.last().1));
+        assert_eq!(run.court.committed(0), run.last().1);
     },
 ];
 

@@ -65,4 +65,6 @@ regressions! {
     one_newcomer_does_not_wait_for_another "50679",
     /// The checkers blamed an old leader, long asleep, for what it could not know its heir lacked.
     an_old_leader_need_not_know_what_newer_ones_did "51452",
+    /// The checkers did not see what a voter committed alone, from a group's first entry on.
+    what_one_voter_commits_alone_is_seen "61 faults=members,empty-disk,kill,pause",
 }
