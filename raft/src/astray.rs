@@ -23,12 +23,10 @@
 //! whoever drives it must not wait for that.
 
 use crate::leader::continue_from;
+use crate::limits::OUTSIDERS_MAX;
 use crate::message::{Body, NodeId};
 use crate::node::{Node, State};
 use crate::progress::Progress;
-
-/// A leader takes nobody in while it looks after so many that are no members.
-const OUTSIDERS_MAX: usize = 8;
 
 impl Node {
     /// Whether this node has no part in the group, and knows it: it is no member, and whatever made it

@@ -7,16 +7,12 @@
 //!      +---- a newer term, a leader, or for a leader: no quorum is heard--+
 //! ```
 
+use crate::limits::{ROUNDS_OF_BAD_LUCK, WIDTH_MAX};
 use crate::message::{Body, HardState, Index, Message, NodeId, Term};
 use crate::node::{Node, State};
 use crate::quorum;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
-
-/// So many rounds in vain are bad luck; after more, the time between them grows: doubled each time.
-const ROUNDS_OF_BAD_LUCK: u32 = 2;
-/// No random part of a timeout is longer than this many ordinary ones.
-const WIDTH_MAX: u32 = 8;
 
 /// The votes a candidate has got. Its own is among them once it is durable, like everybody's; a
 /// pre-vote changes nothing and need not be.

@@ -161,7 +161,7 @@
 //!
 //! `message` (the words), `ready` (the conversation with the driver), `node` (the face), `log`,
 //! `membership`, `quorum`, `election`, `leader`, `progress`, `follower`, `read`, `change`, `astray`,
-//! `doubt`, `invariants`; then a script in `testdata`.
+//! `doubt`, `limits`, `invariants`; then a script in `testdata`.
 //!
 //! The feature `sabotage` breaks rules on purpose, for tests that must find it.
 
@@ -174,6 +174,7 @@ mod election;
 mod follower;
 mod invariants;
 mod leader;
+mod limits;
 mod log;
 mod membership;
 mod message;
@@ -188,6 +189,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use limits::ELECTION_TIMEOUTS_MAX;
 pub use membership::Membership;
 pub use message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 pub use node::{Config, Node, Restored};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::doubt::Doubt;
 use crate::election::{Ballot, Jitter};
 use crate::leader::Leadership;
+use crate::limits::TERMS_AHEAD_MAX;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
@@ -12,10 +13,6 @@ use crate::progress::PeerStatus;
 use crate::read::Asked;
 use crate::ready::{HardMarks, Promise, Read, Restoring};
 use crate::status::{NotLeader, Role, Status};
-
-/// The most terms a message may be ahead of its receiver: 50 days of an election every millisecond.
-/// Without it one absurd message could use up all the terms there are.
-const TERMS_AHEAD_MAX: u64 = 1 << 32;
 
 /// What a node is told once.
 #[derive(Debug, Clone)]

@@ -129,11 +129,20 @@ pub const SNAPSHOT_SILENCE_MS: u64 = 5_000;
 /// Leaderships a shard hands over in a second to spread them evenly; a quarter of what it leads, if that
 /// is more, when its node is to lead nothing.
 pub const TRANSFERS_PER_SECOND: usize = 16;
+/// Milliseconds for which a node is not handed a group again that it did not take: while it is tried,
+/// nobody takes the group's commands.
+pub const DECLINED_MS: u64 = 5_000;
+/// Seconds for which a node that is no member here is remembered once it is gone: each start with an empty
+/// disk makes another one.
+pub const NEIGHBOUR_FORGET_SECONDS: u64 = 120;
 /// Changes of members a shard begins in a second.
 pub const CHANGES_PER_SECOND: usize = 8;
 /// Seconds after which a replica at rest, on a node that should not hold its group, asks once more whether
 /// it still is a member; in each of them a part of the groups does.
 pub const MEMBERSHIP_ASK_SECONDS: u64 = 5;
+/// Election timeouts without a leader after which a replica on a node that should not hold its group counts
+/// as removed: more than it takes anybody to stand, however often that was in vain.
+pub const ORPHAN_TIMEOUTS: u64 = 10;
 /// Entries a new member may lack when it gets a vote.
 pub const LEARNER_LAG_MAX: u64 = 256;
 /// Appends under way to one follower of one group.

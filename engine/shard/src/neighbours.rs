@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use model::command::decode;
 use model::ids::{Now, ShardId};
-use model::limits::LOG_STALL_MS;
+use model::limits::{LOG_STALL_MS, NEIGHBOUR_FORGET_SECONDS};
 use raft::{Body, Content, Message, NodeId, Role};
 
 use crate::peer::{PeerMessage, Pulse};
@@ -23,9 +23,6 @@ const TICKS_AT_ONCE: u64 = 2;
 const ORDER_MICROS: u64 = 1_000_000;
 /// How long a node must have been alive before it is handed leaderships.
 const SETTLED_MICROS: u64 = 2_000_000;
-/// How long a node that is no member here is remembered once it is gone: each start with an empty disk
-/// makes another one.
-const FORGET_MICROS: u64 = 120_000_000;
 
 /// What is known of all other nodes.
 #[derive(Debug, Default)]
@@ -299,7 +296,7 @@ impl Shard {
             self.ask_where_unwanted(self.neighbours.looks);
             self.forget_neighbours(now);
             self.spread_leaders(now);
-            self.order_members(now);
+            self.order_members();
         }
     }
 
@@ -332,7 +329,7 @@ impl Shard {
         let belongs = |node| groups.iter().any(|group| group.node.membership().is_member(node));
         self.neighbours.nodes.retain(|node, neighbour| {
             let gone = now.monotonic.saturating_sub(neighbour.seen);
-            neighbour.linked || gone < FORGET_MICROS || belongs(*node)
+            neighbour.linked || gone < NEIGHBOUR_FORGET_SECONDS * 1_000_000 || belongs(*node)
         });
     }
 

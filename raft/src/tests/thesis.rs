@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::leader::Leadership;
+use crate::limits::READS_MAX;
 use crate::membership::Membership;
 use crate::message::{Body, Content, Index, Message, NodeId, Snapshot, Term};
 use crate::node::{Config, Node, Restored, State};
 use crate::progress::{PeerState, Progress};
-use crate::read::READS_MAX;
 use crate::ready::{Promise, Read};
 use crate::status::{ChangeRefused, Role, TransferRefused};
 
