@@ -4,20 +4,29 @@
 //!
 //! ```text
 //!   who hears no leader --- pre-vote, or astray if it may not stand ---> all that vote, as far as it knows
+//!   who rests where it should not --- astray, now and then ---> the same
 //!   one of them that does not lead --- astray ---> the leader, or those that vote as far as it knows
 //!   the leader --- appends, as to a follower, until it knows that it is no member ---> who asked
+//!   the leader, at rest, if who asked is a member --- rest ---> who asked
 //! ```
 //!
 //! It is told in the way of the log and in no other: nothing is believed that was not committed. A node
-//! that is looked after in this way counts for nothing.
+//! that is looked after in this way counts for nothing but its term: one that stood while it was away, and
+//! has a newer one, refuses what the leader sends with that term, and the leader must give up its own.
+//! Nothing can be told to a node from an older term than its own, so this is the price of telling it. It
+//! is paid once for each such node, who asks before it stands is seldom one, and the next leader is of a
+//! term that it believes.
+//!
+//! Not here: a question is passed on once, so that it goes round in no circle. Where a group has moved
+//! twice, each time to nodes none of which held it before, while a node of the first was away, the second
+//! hear its question from the first, who hear of the third from nobody. It asks on and is not told;
+//! whoever drives it must not wait for that.
 
 use crate::leader::continue_from;
+use crate::limits::OUTSIDERS_MAX;
 use crate::message::{Body, NodeId};
 use crate::node::{Node, State};
 use crate::progress::Progress;
-
-/// A leader takes nobody in while it looks after so many that are no members.
-const OUTSIDERS_MAX: usize = 8;
 
 impl Node {
     /// Whether this node has no part in the group, and knows it: it is no member, and whatever made it
@@ -26,8 +35,20 @@ impl Node {
         !self.log.membership().is_member(self.id) && !self.log.may_elect(self.id)
     }
 
-    /// Nobody leads as far as this node knows, and it may not stand: asks to be told if the group went
-    /// on without it. Members that hear it do nothing.
+    /// Asks whether this node still has a part in the group: one that was removed while it rested and
+    /// nothing reached it goes on resting. Changes nothing here and wakes nobody who knows it as a member.
+    /// For a node at rest in a group that it should not be in, now and then. Says nothing on a node that
+    /// leads, or knows the answer.
+    pub fn ask_whether_member(&mut self) {
+        if !matches!(self.state, State::Leader(_)) {
+            self.ask_the_way();
+        }
+        self.check();
+    }
+
+    /// Nobody leads as far as this node knows, and it may not stand, or somebody does whose silence need
+    /// not be rest: asks to be told if the group went on without it. Of the members that hear it only a
+    /// leader at rest says anything.
     pub(crate) fn ask_the_way(&mut self) {
         if self.is_outside() {
             return;
@@ -38,11 +59,15 @@ impl Node {
         }
     }
 
-    /// `node` hears no leader, says `from`. If it is a member the leader speaks to it anyway.
+    /// `node` hears no leader, says `from`. If it is a member the leader speaks to it anyway, or rests and
+    /// says so again: that need not wake it, and whoever lacks something refuses.
     pub(crate) fn on_astray(&mut self, from: NodeId, node: NodeId) {
         let membership = std::sync::Arc::clone(self.log.membership());
-        if node == self.id || membership.is_member(node) {
+        if node == self.id {
             return;
+        }
+        if membership.is_member(node) {
+            return self.say_rest(node);
         }
         if matches!(self.state, State::Leader(_)) {
             return self.look_after(node);
@@ -63,9 +88,21 @@ impl Node {
         }
     }
 
+    /// A leader at rest tells a member that it is.
+    fn say_rest(&mut self, node: NodeId) {
+        if !self.quiet || !matches!(self.state, State::Leader(_)) {
+            return;
+        }
+        let last = self.log.last();
+        assert!(self.log.committed() == last.1, "who leads at rest has committed all there is");
+        self.send(node, Body::Rest { last });
+    }
+
     /// Sends a node that is no member the log until it knows that.
     fn look_after(&mut self, node: NodeId) {
+        assert!(node != self.id, "a leader knows what it is");
         let (last, membership) = (self.log.last().1, self.log.membership());
+        assert!(!membership.is_member(node), "members are looked after without asking");
         let State::Leader(leadership) = &mut self.state else { return };
         let peers = &mut leadership.peers;
         let outsiders = peers.iter().filter(|peer| !membership.is_member(peer.id)).count();
@@ -78,6 +115,8 @@ impl Node {
         }
         peers.push(Progress::new(node, last.next()));
         peers.sort_unstable_by_key(|peer| peer.id);
+        let twins = peers.iter().zip(&peers[1..]).any(|(one, next)| next.id <= one.id);
+        assert!(!twins, "each is looked after once");
         let body = continue_from(&self.log, last, leadership.rounds.current());
         self.wake();
         self.send(node, body);

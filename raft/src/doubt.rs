@@ -17,11 +17,9 @@
 //! is lost in the meantime. Whoever has that longest log can be elected; if it does not turn up, because
 //! it was lost with its holder, the node asks anew after some election timeouts.
 
+use crate::limits::ASK_ANEW_TIMEOUTS;
 use crate::message::{Body, Index, NodeId, Term};
 use crate::node::{Node, State};
-
-/// After so many election timeouts without the longest log heard of, what was heard counts no more.
-const ASK_ANEW_TIMEOUTS: u32 = 6;
 
 /// The doubt of a node about itself.
 #[derive(Debug, Default)]

@@ -7,16 +7,12 @@
 //!      +---- a newer term, a leader, or for a leader: no quorum is heard--+
 //! ```
 
+use crate::limits::{ROUNDS_OF_BAD_LUCK, WIDTH_MAX};
 use crate::message::{Body, HardState, Index, Message, NodeId, Term};
 use crate::node::{Node, State};
 use crate::quorum;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
-
-/// So many rounds in vain are bad luck; after more, the time between them grows: doubled each time.
-const ROUNDS_OF_BAD_LUCK: u32 = 2;
-/// No random part of a timeout is longer than this many ordinary ones.
-const WIDTH_MAX: u32 = 8;
 
 /// The votes a candidate has got. Its own is among them once it is durable, like everybody's; a
 /// pre-vote changes nothing and need not be.
@@ -78,6 +74,16 @@ impl Node {
         self.check();
     }
 
+    /// A machine of the group answers again that did not: a node that has no leader, and waits for longer
+    /// than usual since it stood in vain, stands within two election timeouts from now. Never delays it,
+    /// nor makes it stand within one: leases hold. Does nothing on a node that has a leader.
+    pub fn peer_is_back(&mut self) {
+        let before = self.timeout;
+        self.wait_less();
+        assert!(self.timeout <= before, "nobody waits longer because another is back");
+        self.check();
+    }
+
     /// Stops leading at once and does not stand for two election timeouts: for a leader whose disk is
     /// stuck. Does nothing on a node that does not lead.
     pub fn step_down(&mut self) {
@@ -103,11 +109,13 @@ impl Node {
         2_u32.saturating_pow(doublings).min(WIDTH_MAX)
     }
 
-    /// Somebody comes back or cannot be elected while we wait for long: it may be our turn.
+    /// Somebody comes back or cannot be elected while we wait for long: it may be our turn. Not before an
+    /// election timeout from now, and not later than in two; hearing of it again changes nothing.
     pub(crate) fn wait_less(&mut self) {
-        let soon = self.elapsed.saturating_add(self.election_ticks);
         let waits = matches!(self.state, State::Follower | State::PreCandidate(_));
-        if waits && self.leader.is_none() && soon < self.timeout && 1 < self.width() {
+        let latest = self.elapsed.saturating_add(2 * self.election_ticks);
+        if waits && self.leader.is_none() && latest < self.timeout && 1 < self.width() {
+            let soon = self.elapsed + self.election_ticks;
             self.timeout = soon + 1 + self.jitter.below(self.election_ticks);
         }
     }

@@ -59,7 +59,9 @@
 //!    the process stood still.
 //! 10. A node at rest ([`Node::is_quiet`]) need not be ticked. Whoever watches the *machines* of a group
 //!     wakes it: [`Node::suspect_leader`] while the machine of the leader does not answer, for as long as
-//!     that is so; [`Node::wake`] when a machine is back.
+//!     that is so; [`Node::wake`] when a machine is back, and [`Node::peer_is_back`] on nodes without a
+//!     leader. A node at rest on a machine that should not be in the group is told to
+//!     [`Node::ask_whether_member`] now and then.
 //! 11. A leader whose disk does not answer is told to [`Node::step_down`].
 //!
 //! *Asking*
@@ -85,7 +87,7 @@
 //! 7. A node that cannot hear does not disturb those that can: it asks before it stands, and who hears a
 //!    leader refuses. A leader that hears no quorum for an election timeout steps down. After elections in
 //!    vain all of them wait longer, up to nine timeouts: where a round trip takes longer than a timeout,
-//!    somebody is elected all the same.
+//!    somebody is elected all the same. When a machine is back they wait two at most.
 //! 8. A change of members counts from when it is in the log. One is made at a time, and only by a leader
 //!    that has committed something of its own; it is finished by the leader, whoever that is by then.
 //!    Whoever it removes is told, also if it was away: a node that hears no leader asks those it knows,
@@ -159,7 +161,7 @@
 //!
 //! `message` (the words), `ready` (the conversation with the driver), `node` (the face), `log`,
 //! `membership`, `quorum`, `election`, `leader`, `progress`, `follower`, `read`, `change`, `astray`,
-//! `doubt`, `invariants`; then a script in `testdata`.
+//! `doubt`, `limits`, `invariants`; then a script in `testdata`.
 //!
 //! The feature `sabotage` breaks rules on purpose, for tests that must find it.
 
@@ -172,6 +174,7 @@ mod election;
 mod follower;
 mod invariants;
 mod leader;
+mod limits;
 mod log;
 mod membership;
 mod message;
@@ -186,6 +189,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use limits::ELECTION_TIMEOUTS_MAX;
 pub use membership::Membership;
 pub use message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 pub use node::{Config, Node, Restored};

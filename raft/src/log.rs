@@ -12,11 +12,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::limits::CAPACITY_KEPT;
 use crate::membership::{Members, Membership};
 use crate::message::{Content, Entry, Index, NodeId, Snapshot, Term};
-
-/// Room for this many entries is never given back.
-const CAPACITY_KEPT: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Log {

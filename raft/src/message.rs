@@ -212,8 +212,8 @@ pub enum Body {
         /// The last entry of the sender's log.
         last: (Term, Index),
     },
-    /// A node hears no leader: if it is no member any more, whoever leads is to tell it. Nobody enters
-    /// the term of this.
+    /// A node hears no leader, or rests and should not be a member: if it is none any more, whoever leads
+    /// is to tell it. Nobody enters the term of this.
     Astray {
         /// Which node: the sender, or one that has asked the sender.
         node: NodeId,

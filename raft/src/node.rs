@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::doubt::Doubt;
 use crate::election::{Ballot, Jitter};
 use crate::leader::Leadership;
+use crate::limits::TERMS_AHEAD_MAX;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
@@ -12,10 +13,6 @@ use crate::progress::PeerStatus;
 use crate::read::Asked;
 use crate::ready::{HardMarks, Promise, Read, Restoring};
 use crate::status::{NotLeader, Role, Status};
-
-/// The most terms a message may be ahead of its receiver: 50 days of an election every millisecond.
-/// Without it one absurd message could use up all the terms there are.
-const TERMS_AHEAD_MAX: u64 = 1 << 32;
 
 /// What a node is told once.
 #[derive(Debug, Clone)]
@@ -396,10 +393,10 @@ impl Node {
     }
 
     /// Whether a message is no reason to count time again: the order to rest, what a resting leader was
-    /// told late and knows, and the questions of who does not belong here any more.
+    /// told late and knows, the questions of who does not belong here any more, and of who wonders.
     fn sleeps_through(&self, message: &Message) -> bool {
         match message.body {
-            Body::Rest { .. } => true,
+            Body::Rest { .. } | Body::Astray { .. } => true,
             Body::AppendAccepted { matched, .. } => {
                 let is_known = matched == self.log.last().1;
                 message.term == self.term()
@@ -408,7 +405,6 @@ impl Node {
             Body::PreVoteRequest { .. } | Body::Doubt { .. } => {
                 !self.log.membership().is_member(message.from)
             }
-            Body::Astray { node } => !self.log.membership().is_member(node),
             _ => false,
         }
     }

@@ -5,16 +5,12 @@
 use std::collections::VecDeque;
 
 use crate::leader::{Leadership, continue_from};
+use crate::limits::{READS_MAX, ROUNDS_REMEMBERED};
 use crate::message::{Body, Index, NodeId};
 use crate::node::{Node, State};
 use crate::quorum;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
-
-/// Reads that may wait in one node; more are answered in vain at once.
-pub(crate) const READS_MAX: usize = 4096;
-/// Rounds whose beginning is remembered for the lease.
-const ROUNDS_REMEMBERED: usize = 64;
 
 /// A read a follower has asked its leader about.
 #[derive(Debug)]

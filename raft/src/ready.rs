@@ -1,12 +1,10 @@
 //! The conversation with whoever drives a node: what is to be done, and that it is done.
 
+use crate::limits::PROMISES_MAX;
 use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
 use crate::node::Node;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
-
-/// More promises than this wait for no disk: the newest are not made, as if the network had lost them.
-const PROMISES_MAX: usize = 1024;
 
 /// What is to be done. Fields are independent but for what they say here; within a field the order
 /// matters.

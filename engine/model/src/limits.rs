@@ -91,8 +91,14 @@ pub const LOG_KEPT_WHILE_SENDING: usize = 4;
 /// came meanwhile; after so many its group waits for it.
 pub const NEWCOMER_OUTRUN_MAX: u32 = 3;
 /// Milliseconds for which a group may then refuse commands that the log has no room to keep, from the
-/// beginning of the next snapshot; then the newcomer tries again as before.
+/// beginning of the next snapshot: at least so many, and twice as many as the one before took, if that is
+/// more.
 pub const NEWCOMER_WAIT_MS: u64 = 5_000;
+/// Milliseconds for which it may refuse them at most. A group that has waited in vain takes commands for so
+/// many before it waits again, and for twice as many each time it has.
+pub const NEWCOMER_WAIT_MAX_MS: u64 = 30_000;
+/// How often that time is doubled at most.
+pub const NEWCOMER_REST_DOUBLED_MAX: u32 = 5;
 /// Snapshots one shard sends at a time.
 pub const EXPORTS_PER_SHARD: usize = 2;
 /// Bytes of one part of a snapshot, unless one event alone is longer.
@@ -123,8 +129,20 @@ pub const SNAPSHOT_SILENCE_MS: u64 = 5_000;
 /// Leaderships a shard hands over in a second to spread them evenly; a quarter of what it leads, if that
 /// is more, when its node is to lead nothing.
 pub const TRANSFERS_PER_SECOND: usize = 16;
+/// Milliseconds for which a node is not handed a group again that it did not take: while it is tried,
+/// nobody takes the group's commands.
+pub const DECLINED_MS: u64 = 5_000;
+/// Seconds for which a node that is no member here is remembered once it is gone: each start with an empty
+/// disk makes another one.
+pub const NEIGHBOUR_FORGET_SECONDS: u64 = 120;
 /// Changes of members a shard begins in a second.
 pub const CHANGES_PER_SECOND: usize = 8;
+/// Seconds after which a replica at rest, on a node that should not hold its group, asks once more whether
+/// it still is a member; in each of them a part of the groups does.
+pub const MEMBERSHIP_ASK_SECONDS: u64 = 5;
+/// Election timeouts without a leader after which a replica on a node that should not hold its group counts
+/// as removed: more than it takes anybody to stand, however often that was in vain.
+pub const ORPHAN_TIMEOUTS: u64 = 10;
 /// Entries a new member may lack when it gets a vote.
 pub const LEARNER_LAG_MAX: u64 = 256;
 /// Appends under way to one follower of one group.

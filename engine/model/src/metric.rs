@@ -162,6 +162,8 @@ metrics! {
         "Snapshots sent to other nodes, to their end.";
     SnapshotsInstalled "starcite_snapshots_installed_total" Counter, Count, ["shard"],
         "Snapshots taken over from other nodes.";
+    NewcomerWaits "starcite_newcomer_waits_total" Counter, Count, ["shard"],
+        "Times a group began to refuse what the log had no room to keep for a member that learns.";
     NoSpace "starcite_no_space" Gauge, Count, ["shard"],
         "1 while appends are refused for lack of disk space, else 0.";
     LogBatches "starcite_log_batches_total" Counter, Count, ["shard"],

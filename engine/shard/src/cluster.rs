@@ -40,22 +40,24 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// An election timeout of 300 to 600 ms.
     fn default() -> Timing {
-        Timing {
-            tick_micros: 25_000,
-            election_ticks: 12,
-            heartbeat_ticks: 2,
-            quiet_ticks: 20,
-            pulse_micros: 100_000,
-        }
+        Timing::USUAL
     }
 }
 
 impl Timing {
+    /// An election timeout of 300 to 600 ms.
+    pub const USUAL: Timing = Timing {
+        tick_micros: 25_000,
+        election_ticks: 12,
+        heartbeat_ticks: 2,
+        quiet_ticks: 20,
+        pulse_micros: 100_000,
+    };
+
     /// Microseconds without a sign of life after which a follower stands, at least.
-    pub fn election_micros(&self) -> u64 {
-        self.tick_micros * u64::from(self.election_ticks)
+    pub const fn election_micros(&self) -> u64 {
+        self.tick_micros * self.election_ticks as u64
     }
 }
 

@@ -336,6 +336,8 @@ pub struct Facts {
     pub snapshots_sent: u64,
     /// Snapshots taken over from other nodes.
     pub snapshots_installed: u64,
+    /// Times a group began to refuse commands that the log had no room to keep for one that learns.
+    pub newcomer_waits: u64,
 }
 
 /// What a node lacks to serve a group that it holds, or should.
@@ -367,10 +369,14 @@ pub struct Gauges {
     pub groups_not_ready: u64,
     /// Groups this node is a member of.
     pub groups_hosted: u64,
+    /// Those, and groups it should be a member of.
+    pub groups_checked: u64,
     /// Groups led here.
     pub groups_led: u64,
     /// Groups led here that another living voter could lead.
     pub groups_to_give: u64,
+    /// The number of the wishes that the rest follows from.
+    pub wishes: u64,
     /// Groups whose nodes are at rest.
     pub groups_quiet: u64,
     /// Whether appends are refused for lack of disk space.

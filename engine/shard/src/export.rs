@@ -9,16 +9,17 @@
 //! 4. It says that it has taken the snapshot over. The log keeps what follows until the follower goes on
 //!    from there, or says nothing for a while.
 //! 5. A group so busy that one that learns could not go on from several snapshots in a row waits for it
-//!    after the next one, for a bounded time: while the shard has no more room to keep what follows, the
-//!    group takes no commands.
+//!    from the next one on, for a bounded time: while the shard has no more room to keep what follows, the
+//!    group takes no commands. If that was in vain it takes commands for a while, for longer each time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use model::ids::{GroupId, Now};
 use model::limits::{
-    EXPORTS_PER_SHARD, LOG_KEPT_WHILE_SENDING, NEWCOMER_OUTRUN_MAX, NEWCOMER_WAIT_MS,
-    SNAPSHOT_PART_BYTES, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS,
+    EXPORTS_PER_SHARD, LOG_KEPT_WHILE_SENDING, NEWCOMER_OUTRUN_MAX, NEWCOMER_REST_DOUBLED_MAX,
+    NEWCOMER_WAIT_MAX_MS, NEWCOMER_WAIT_MS, SNAPSHOT_PART_BYTES, SNAPSHOT_RETRY_MS,
+    SNAPSHOT_SILENCE_MS,
 };
 use raft::{Index, NodeId, PeerState, Snapshot, Term};
 
@@ -54,6 +55,8 @@ struct Export {
     heard_at: u64,
     /// What it stands for, from the moment it was asked for.
     head: Option<Snapshot>,
+    /// When that was.
+    begun_at: u64,
     /// The part that was sent last, and where it begins; empty behind the last.
     part: (u64, Bytes),
     /// What follows it and is written down.
@@ -67,6 +70,8 @@ struct Leaving {
     has: Index,
     /// When it came this far.
     at: u64,
+    /// When its snapshot was begun.
+    begun_at: u64,
 }
 
 /// A follower whose snapshots are old when it has taken them over.
@@ -74,8 +79,38 @@ struct Leaving {
 struct Outrun {
     /// Snapshots in a row it could not go on from.
     times: u32,
+    /// Microseconds from the beginning of the last of them until that showed.
+    took: u64,
     /// Until when its group waits for it, if it does.
     until: Option<u64>,
+    /// How often its group has waited in vain.
+    in_vain: u32,
+    /// Until when its group does not wait again.
+    rests_until: u64,
+}
+
+impl Outrun {
+    /// A snapshot is begun: whether the group begins to wait for the follower.
+    fn begin(&mut self, now: Now) -> bool {
+        let is_due = NEWCOMER_OUTRUN_MAX <= self.times && self.rests_until <= now.monotonic;
+        if !is_due || self.until.is_some() {
+            return false;
+        }
+        let wait = self.took.saturating_mul(2);
+        let wait = wait.clamp(NEWCOMER_WAIT_MS * 1_000, NEWCOMER_WAIT_MAX_MS * 1_000);
+        self.until = Some(now.monotonic + wait);
+        true
+    }
+
+    /// Ends a wait that is over.
+    fn look(&mut self, now: Now) {
+        if self.until.is_some_and(|until| until <= now.monotonic) {
+            let doubled = self.in_vain.min(NEWCOMER_REST_DOUBLED_MAX);
+            self.rests_until = now.monotonic + ((NEWCOMER_WAIT_MAX_MS * 1_000) << doubled);
+            self.in_vain += 1;
+            self.until = None;
+        }
+    }
 }
 
 impl Exports {
@@ -107,16 +142,6 @@ impl Exports {
         outrun.any(|(_, outrun)| outrun.until.is_some())
     }
 
-    /// One that learns asks for the beginning of a snapshot: if it could not go on from several, its group
-    /// will wait.
-    fn wait_for(&mut self, key: (usize, NodeId), now: Now) {
-        if let Some(outrun) = self.outrun.get_mut(&key)
-            && NEWCOMER_OUTRUN_MAX <= outrun.times
-        {
-            outrun.until.get_or_insert(now.monotonic + NEWCOMER_WAIT_MS * 1_000);
-        }
-    }
-
     fn is_wanted(&self, slot: usize, to: NodeId) -> bool {
         self.waiting.contains(&(slot, to))
             || self.running.values().any(|export| export.slot == slot && export.to == to)
@@ -137,8 +162,17 @@ impl Export {
 impl Shard {
     /// A follower needs a snapshot.
     pub(crate) fn begin_export(&mut self, slot: usize, to: NodeId, now: Now) {
-        if self.exports.leaving.remove(&(slot, to)).is_some() {
-            self.exports.outrun.entry((slot, to)).or_default().times += 1;
+        if let Some(leaving) = self.exports.leaving.get(&(slot, to)) {
+            let group = &mut self.groups[slot];
+            if group.node.status().first <= leaving.has.next() {
+                // What it said before it had the snapshot was overtaken by what it said of that.
+                group.node.snapshot_ended(to);
+                return self.wake(slot);
+            }
+            let outrun = self.exports.outrun.entry((slot, to)).or_default();
+            outrun.times += 1;
+            outrun.took = now.monotonic.saturating_sub(leaving.begun_at);
+            self.exports.leaving.remove(&(slot, to));
         }
         if self.exports.is_wanted(slot, to) {
             return;
@@ -166,6 +200,7 @@ impl Shard {
                 offered_at: now.monotonic,
                 heard_at: now.monotonic,
                 head: None,
+                begun_at: now.monotonic,
                 part: (0, Bytes::new()),
                 rest: Bytes::new(),
             };
@@ -221,7 +256,7 @@ impl Shard {
             let peer = group.node.progress().find(|progress| progress.id == *to);
             let Some(peer) = peer else { return false };
             if leaving.has < peer.matched {
-                *leaving = Leaving { has: peer.matched, at: now.monotonic };
+                *leaving = Leaving { has: peer.matched, at: now.monotonic, ..*leaving };
             }
             if peer.state == PeerState::Replicate && group.kept_bytes <= limit {
                 outrun.remove(&(*slot, *to));
@@ -234,8 +269,8 @@ impl Shard {
         outrun.retain(|(slot, to), outrun| {
             let node = &groups[*slot].node;
             let learns = node.membership().learners.contains(to);
-            let is_over = outrun.until.is_some_and(|until| until <= now.monotonic);
-            node.status().role.leads() && learns && !is_over
+            outrun.look(now);
+            node.status().role.leads() && learns
         });
     }
 
@@ -286,8 +321,11 @@ impl Shard {
     ) {
         let group = self.groups[slot].id;
         let part = self.next_part((from, slot), number, offset, now);
-        if offset == 0 && matches!(part, Part::Bytes(_)) {
-            self.exports.wait_for((slot, from), now);
+        if offset == 0
+            && matches!(part, Part::Bytes(_))
+            && let Some(outrun) = self.exports.outrun.get_mut(&(slot, from))
+        {
+            self.facts.newcomer_waits += u64::from(outrun.begin(now));
         }
         let step = match part {
             Part::Bytes(bytes) => SnapshotStep::Frames { number, offset, bytes },
@@ -326,6 +364,7 @@ impl Shard {
             let group = &self.groups[slot];
             let membership = group.node.membership_applied();
             export.head = Some(Snapshot { last: group.applied(), membership });
+            export.begun_at = now.monotonic;
             let frames = self.machine.begin_frames(number, export.group);
             #[cfg(feature = "sabotage")]
             {
@@ -356,7 +395,8 @@ impl Shard {
         if installed {
             self.facts.snapshots_sent += 1;
             let has = export.head.as_ref().map_or(export.offered, |head| head.last).1;
-            self.exports.leaving.insert(key, Leaving { has, at: now.monotonic });
+            let leaving = Leaving { has, at: now.monotonic, begun_at: export.begun_at };
+            self.exports.leaving.insert(key, leaving);
         } else {
             let until = now.monotonic + SNAPSHOT_SILENCE_MS * 1_000;
             self.exports.cooling.insert(key, until);

@@ -44,14 +44,19 @@ pub(crate) struct Group {
     /// Whether the node was a member when that was last looked at.
     pub(crate) was_hosted: bool,
     /// Since when no leader is known.
+    /// Invariant: `None` if one was known when hosting was last looked at.
     pub(crate) leaderless_since: Option<u64>,
     /// Since when no leader is known and nobody wants the node to hold the group.
+    /// Invariant: only with `leaderless_since`, and not before it.
     pub(crate) lost_since: Option<u64>,
     /// Whether no leader has been known for so long that its tails have ended.
+    /// Invariant: only with `leaderless_since`.
     pub(crate) is_forsaken: bool,
     /// To whom it was last handed over, in which term, and when.
+    /// Invariant: never this node, and no term it did not lead; means nothing in a later one.
     pub(crate) offered: Option<(NodeId, Term, u64)>,
     /// Whether the group has left the node, as far as one can know that was cut off when it did.
+    /// Invariant: only with `lost_since`.
     pub(crate) is_orphan: bool,
 }
 

@@ -6,19 +6,24 @@
 use std::collections::BTreeSet;
 
 use model::ids::Now;
-use model::limits::{CHANGES_PER_SECOND, LEADERLESS_TAIL_MS};
-use raft::{Membership, NodeId};
+use model::limits::{
+    CHANGES_PER_SECOND, LEADERLESS_TAIL_MS, MEMBERSHIP_ASK_SECONDS, ORPHAN_TIMEOUTS,
+};
+use raft::{ELECTION_TIMEOUTS_MAX, Membership, NodeId};
 
-use crate::cluster::tag;
+use crate::cluster::{Timing, tag};
 use crate::shard::Shard;
 use crate::wishes::is_caught_up;
 
-/// Election timeouts without a leader after which a node that should not hold a group counts as removed.
-const ORPHAN_TIMEOUTS: u64 = 10;
+// Whoever may still stand in time is not taken for removed, and its tails do not end for it.
+const _: () = assert!((ELECTION_TIMEOUTS_MAX as u64) < ORPHAN_TIMEOUTS);
+const _: () = assert!(
+    ELECTION_TIMEOUTS_MAX as u64 * Timing::USUAL.election_micros() < LEADERLESS_TAIL_MS * 1_000
+);
 
 impl Shard {
     /// Begins the changes of members that are due in groups led here.
-    pub(crate) fn order_members(&mut self, _: Now) {
+    pub(crate) fn order_members(&mut self) {
         // Who does not know yet what operators said last would undo it.
         if self.options.cluster.is_alone() || !self.wishes.complete || self.knows_less() {
             return;
@@ -56,6 +61,7 @@ impl Shard {
             let is_wanted = group.wanted.contains(&tag(own));
             let leaderless = lasts(&mut group.leaderless_since, !is_led, now);
             let lost = lasts(&mut group.lost_since, !is_led && !is_wanted, now);
+            assert!(lost <= leaderless, "who is lost has no leader for at least as long");
             group.is_orphan = lost.is_some_and(|lost| patience <= lost);
             let is_forsaken = leaderless.is_some_and(|silent| LEADERLESS_TAIL_MS * 1_000 <= silent);
             if !std::mem::replace(&mut group.is_forsaken, is_forsaken) && is_forsaken {
@@ -71,6 +77,25 @@ impl Shard {
             self.tails.close_groups(&forsaken, &mut self.machine);
         }
         reads.into_iter().for_each(|read| self.turn_away(read, None));
+    }
+
+    /// Has followers at rest ask whether they still are members, where this node should hold nothing, or
+    /// others know more of what it should: one that was removed and heard nothing of it, since all that was
+    /// sent to it was lost, goes on resting, and its tails with it. Called once a second with how often it
+    /// was; each follower asks in one of some. Those that should be members do not: in a cluster where
+    /// nothing happens nobody asks.
+    pub(crate) fn ask_where_unwanted(&mut self, looks: u64) {
+        let own = self.options.cluster.own;
+        let may_be_wrong = self.knows_less();
+        for slot in 0..self.groups.len() {
+            let group = &mut self.groups[slot];
+            let due = slot as u64 % MEMBERSHIP_ASK_SECONDS == looks % MEMBERSHIP_ASK_SECONDS;
+            let doubted = may_be_wrong || !group.wanted.contains(&tag(own));
+            if due && doubted && group.node.is_quiet() && group.is_hosted(own) {
+                group.node.ask_whether_member();
+                self.wake(slot);
+            }
+        }
     }
 
     /// The next step from the members a group has to those it should have.
@@ -95,6 +120,11 @@ impl Shard {
             return Some((members.voters.clone(), learners));
         }
         let voters = self.next_voters(slot, members, &wanted);
+        assert!(voters.is_sorted_by(|one, next| one < next), "ascending, each once");
+        assert!(
+            members.voters.len().min(wanted.len()) <= voters.len(),
+            "none is given up for nobody"
+        );
         if voters == members.voters || !self.hears_most(slot, &voters) {
             return None;
         }
@@ -163,6 +193,7 @@ impl Shard {
         stay.sort_by_key(|id| !lives(id));
         wanted.extend(stay.into_iter().take(unknown));
         wanted.sort_unstable();
+        assert!(wanted.is_sorted_by(|one, next| one < next), "ascending, each once");
         let enough = members.voters.len().min(group.wanted.len());
         (enough <= wanted.len()).then_some(wanted)
     }

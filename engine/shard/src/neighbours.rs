@@ -3,13 +3,13 @@
 //! A group with nothing to do goes quiet: its nodes count no ticks. What keeps watch instead is the
 //! pulse of each shard, one message for all its groups. When a shard falls silent, the groups it leads
 //! are woken to elect another; when it is back, the groups led here with a member there are woken to
-//! bring it up to date.
+//! bring it up to date, and those that nobody leads elect without the patience of earlier ones in vain.
 
 use std::collections::BTreeMap;
 
 use model::command::decode;
 use model::ids::{Now, ShardId};
-use model::limits::LOG_STALL_MS;
+use model::limits::{LOG_STALL_MS, NEIGHBOUR_FORGET_SECONDS};
 use raft::{Body, Content, Message, NodeId, Role};
 
 use crate::peer::{PeerMessage, Pulse};
@@ -24,10 +24,6 @@ const ORDER_MICROS: u64 = 1_000_000;
 /// How long a node must have been alive before it is handed leaderships.
 const SETTLED_MICROS: u64 = 2_000_000;
 
-/// How long a node that is no member here is remembered once it is gone: each start with an empty disk
-/// makes another one.
-const FORGET_MICROS: u64 = 120_000_000;
-
 /// What is known of all other nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
@@ -36,6 +32,8 @@ pub(crate) struct Neighbours {
     tick_at: u64,
     pulse_at: u64,
     order_at: u64,
+    /// How often the order of things was looked at.
+    looks: u64,
 }
 
 /// Another node, for those who look from outside.
@@ -225,16 +223,24 @@ impl Shard {
         }
     }
 
-    /// A shard of another node lives again: what it may have missed is sent.
+    /// A shard of another node lives again: what it may have missed is sent, and where nobody leads since
+    /// too few lived, it may be enough for an election.
     fn returned(&mut self, node: NodeId, shard: ShardId, shards: usize) {
         for slot in 0..self.groups.len() {
             let group = &mut self.groups[slot];
             let theirs = group.id.0 as usize % shards == shard.0 as usize;
-            let leads = group.node.status().role == Role::Leader;
-            if theirs && leads && group.node.membership().is_member(node) {
-                group.node.wake();
-                self.wake(slot);
+            if !theirs || !group.node.membership().is_member(node) {
+                continue;
             }
+            let status = group.node.status();
+            if status.role == Role::Leader {
+                group.node.wake();
+            } else if status.leader.is_none() {
+                group.node.peer_is_back();
+            } else {
+                continue;
+            }
+            self.wake(slot);
         }
     }
 
@@ -285,10 +291,12 @@ impl Shard {
         }
         if self.neighbours.order_at <= now.monotonic {
             self.neighbours.order_at = now.monotonic + ORDER_MICROS;
+            self.neighbours.looks += 1;
             self.look_at_resting();
+            self.ask_where_unwanted(self.neighbours.looks);
             self.forget_neighbours(now);
             self.spread_leaders(now);
-            self.order_members(now);
+            self.order_members();
         }
     }
 
@@ -321,7 +329,7 @@ impl Shard {
         let belongs = |node| groups.iter().any(|group| group.node.membership().is_member(node));
         self.neighbours.nodes.retain(|node, neighbour| {
             let gone = now.monotonic.saturating_sub(neighbour.seen);
-            neighbour.linked || gone < FORGET_MICROS || belongs(*node)
+            neighbour.linked || gone < NEIGHBOUR_FORGET_SECONDS * 1_000_000 || belongs(*node)
         });
     }
 

@@ -7,8 +7,13 @@
 use model::cluster::{MemberId, NameTag};
 use model::error::Code;
 
+use crate::cluster::Timing;
+
 /// Monotonic microseconds for which another node is looked for.
 pub const PATIENCE_MICROS: u64 = 2_000_000;
+// Once enough nodes live to elect a leader, a pulse says so and somebody stands within two timeouts.
+const _: () =
+    assert!(Timing::USUAL.pulse_micros + 2 * Timing::USUAL.election_micros() < PATIENCE_MICROS);
 /// Monotonic microseconds between rounds: an election takes longer than that.
 const PAUSE_MICROS: u64 = 15_000;
 

@@ -16,7 +16,7 @@ use raft::{Message, NodeId, Receipt, Role};
 use rkyv::util::AlignedVec;
 
 use crate::checkpoint::put_session;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, tag};
 use crate::effect::{
     BatchNumber, DiskOp, Effect, Facts, Gauges, Input, Lack, SegmentNumber, Ticket,
 };
@@ -118,6 +118,7 @@ pub struct Shard {
     pub(crate) segment_retry_at: Option<u64>,
     /// When to try again after there was no room for a flush.
     pub(crate) flush_retry_at: Option<u64>,
+    /// What the disk's room means for the groups here and elsewhere.
     pub(crate) room: Room,
     /// Whether background work can go on without waiting for anything.
     pub(crate) more_work: bool,
@@ -301,8 +302,12 @@ impl Shard {
             log_segments: self.wal.segments_in_use() as u64,
             groups_not_ready: (self.restless.failing() as u64).max(unwritable),
             groups_hosted: hosted,
+            groups_checked: count(&|group| {
+                group.is_hosted(own) || group.wanted.contains(&tag(own))
+            }),
             groups_led: count(&|group| group.node.status().role == Role::Leader),
             groups_to_give: count(&|group| self.could_be_given(group)),
+            wishes: self.wishes.number,
             groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
             no_space: self.no_space(),
         }

@@ -3,20 +3,18 @@
 
 use model::cluster::{NameTag, replicas};
 use model::ids::{GroupId, Now};
-use model::limits::{LEARNER_LAG_MAX, TRANSFERS_PER_SECOND};
+use model::limits::{DECLINED_MS, LEARNER_LAG_MAX, TRANSFERS_PER_SECOND};
 use raft::{NodeId, PeerState};
 
 use crate::cluster::{Cluster, tag};
 use crate::group::Group;
 use crate::shard::Shard;
 
-/// How long a node is not handed a group again that it did not take: while it is tried, nobody takes
-/// the group's commands.
-const DECLINED_MICROS: u64 = 5_000_000;
-
 /// What operators want, as far as is known here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wishes {
+    /// Which it is of those this node's shards were told of: a shard's gauges say whether it is known there.
+    pub number: u64,
     /// How much of what they said it follows from.
     pub seq: u64,
     /// Whether it was ever known to be all they said. Until then no group changes its members: that
@@ -85,6 +83,7 @@ impl Shard {
                 return;
             }
             let Some(heir) = self.heir(slot, now) else { continue };
+            assert!(heir != self.options.cluster.own, "nobody hands over to itself");
             let group = &mut self.groups[slot];
             if group.node.transfer(heir).is_ok() {
                 group.offered = Some((heir, group.node.status().term, now.monotonic));
@@ -130,7 +129,8 @@ impl Shard {
 fn has_declined(group: &Group, node: NodeId, now: Now) -> bool {
     let term = group.node.status().term;
     group.offered.is_some_and(|(heir, offered_in, at)| {
-        heir == node && offered_in == term && now.monotonic.saturating_sub(at) < DECLINED_MICROS
+        let ago = now.monotonic.saturating_sub(at);
+        heir == node && offered_in == term && ago < DECLINED_MS * 1_000
     })
 }
 

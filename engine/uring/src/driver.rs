@@ -33,7 +33,10 @@ pub(crate) const TICK_CLUSTER: Duration = Duration::from_millis(25);
 const SHOW: Duration = Duration::from_millis(500);
 /// The same while somebody waits for what they show: before it is ready, and when it is to stop.
 const SHOW_WATCHED: Duration = Duration::from_millis(25);
-/// How long a stopping core waits for requests under way once no new ones can come.
+/// How long a disk must have room before that is told: what was written meanwhile may fill it again.
+const SPACE_STAYS: Duration = Duration::from_secs(5);
+/// How long a stopping core waits for requests under way once no new ones can come, and then for what
+/// the disk does beside the log.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Time as shards see it: microseconds since the process began to serve, the same on every core.
@@ -134,7 +137,7 @@ impl Driver {
         let mut effects = Vec::new();
         let mut shown: Option<(Instant, bool)> = None;
         let mut drain_until: Option<Instant> = None;
-        let mut no_space = false;
+        let mut told = Told::default();
         loop {
             self.gather(&mut inputs).await;
             if ending() {
@@ -152,7 +155,7 @@ impl Driver {
             if shown.is_none_or(is_due) {
                 shown = Some((at, is_ready));
                 self.show(&meters);
-                self.tell_space(&mut no_space);
+                self.tell(at, &mut told);
             }
             if self.stopper.doors_closed() {
                 self.inbox.finish();
@@ -226,13 +229,23 @@ impl Driver {
         }
     }
 
-    /// Says so when the disk has no room any more, and when it has some again.
-    fn tell_space(&self, was: &mut bool) {
-        let (shard, is) = (self.id.0, self.shard.no_space());
-        match (std::mem::replace(was, is), is) {
-            (false, true) => tracing::warn!(shard, "no room on the disk: appends may be refused"),
-            (true, false) => tracing::info!(shard, "room on the disk again"),
-            (false, false) | (true, true) => {}
+    /// Says what an operator should know at once.
+    fn tell(&self, at: Instant, told: &mut Told) {
+        let shard = self.id.0;
+        if self.shard.no_space() {
+            if told.no_space.replace(at).is_none() {
+                tracing::warn!(shard, "no room on the disk: appends may be refused");
+            }
+        } else if told.no_space.is_some_and(|last| last + SPACE_STAYS <= at) {
+            told.no_space = None;
+            tracing::info!(shard, "room on the disk again");
+        }
+        let waits = self.shard.facts().newcomer_waits;
+        if std::mem::replace(&mut told.newcomer_waits, waits) < waits {
+            tracing::warn!(
+                shard,
+                "appends are faster than a new member catches up: some may be refused for its sake"
+            );
         }
     }
 
@@ -245,11 +258,21 @@ impl Driver {
         too_late || unanswered == 0
     }
 
-    /// Waits until the disk has done what it was given. The shard is not told: it would write on. What
-    /// it had taken in and not given to the disk, nobody was told to be done.
+    /// Waits until the disk has done what it was given: the batch of the log however long it takes, the
+    /// rest for a while. The shard is not told: it would write on. What it had taken in and not given to the
+    /// disk, nobody was told to be done.
     async fn await_disk(&self, told: &mut Vec<Input>) {
-        while !self.disk.idle() {
-            poll_fn(|cx| self.inbox.poll_waiting(cx)).await;
+        let until = Instant::now() + DRAIN;
+        while !self.disk.is_idle() {
+            if until <= Instant::now() && self.disk.has_log_idle() {
+                tracing::warn!(shard = self.id.0, "stopping with a disk that does not answer");
+                return;
+            }
+            poll_fn(
+                |cx| if self.pulse.due() { Poll::Ready(()) } else { self.inbox.poll_waiting(cx) },
+            )
+            .await;
+            self.pulse.due.set(false);
             self.inbox.take_turn(told);
             told.clear();
             if ending() {
@@ -257,6 +280,15 @@ impl Driver {
             }
         }
     }
+}
+
+/// What was told of a shard, so that it is told once.
+#[derive(Debug, Default)]
+struct Told {
+    /// When the disk was last seen without room, until it is told that it has some.
+    no_space: Option<Instant>,
+    /// Times groups had begun to wait for one that learns.
+    newcomer_waits: u64,
 }
 
 /// Where replies and tail messages of one shard go.

@@ -86,7 +86,12 @@ impl Gateway {
                 Step::End(code) => return Refusal::from(code).into(),
             };
             let outcome = match tried {
-                Ok(Reply::NotLeader { leader }) => Outcome::Elsewhere(leader),
+                Ok(Reply::NotLeader { leader }) => {
+                    if let Step::There(node) = step {
+                        self.0.forget_leader(group, node);
+                    }
+                    Outcome::Elsewhere(leader)
+                }
                 Ok(reply) => {
                     // Any copy may answer a read, and refuse anything: only a leader does what it is told.
                     let is_led = !request.is_read() && !matches!(reply, Reply::Refused(_));

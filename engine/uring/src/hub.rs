@@ -425,6 +425,14 @@ impl Hub {
         self.leaders.borrow_mut().insert(group, node);
     }
 
+    /// A node says that it does not lead a group: it is not asked first any more.
+    pub(crate) fn forget_leader(&self, group: GroupId, node: NameTag) {
+        let mut leaders = self.leaders.borrow_mut();
+        if leaders.get(&group) == Some(&node) {
+            leaders.remove(&group);
+        }
+    }
+
     /// The number behind a label of this core, or the core it belongs to.
     fn mine(&self, label: u64) -> Result<u64, usize> {
         let core = usize::try_from(label >> CORE_SHIFT).expect("a core number of 16 bits");

@@ -22,7 +22,7 @@ type Count = fn(&Facts) -> u64;
 /// How to read a level.
 type Level = fn(&Levels) -> u64;
 
-const COUNTERS: [(Metric, Count); 19] = [
+const COUNTERS: [(Metric, Count); 20] = [
     (Metric::EventStoreWrites, |f| f.events_appended),
     (Metric::EventStorePayloadBytes, |f| f.event_bytes_appended),
     (Metric::EventStoreBackpressure, |f| f.backpressure),
@@ -42,6 +42,7 @@ const COUNTERS: [(Metric, Count); 19] = [
     (Metric::LeadershipsDropped, |f| f.leaderships_dropped),
     (Metric::SnapshotsSent, |f| f.snapshots_sent),
     (Metric::SnapshotsInstalled, |f| f.snapshots_installed),
+    (Metric::NewcomerWaits, |f| f.newcomer_waits),
 ];
 
 const GAUGES: [(Metric, Level); 11] = [

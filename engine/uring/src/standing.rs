@@ -201,9 +201,13 @@ impl Standing {
         }
     }
 
-    /// Groups led here that another node could lead.
+    /// Groups led here that another node could lead. A shard that has not yet said so of what is wanted now
+    /// counts for one at least.
     pub fn groups_to_give(&self) -> u64 {
-        self.shards().map(|shard| shard.map_or(0, |shard| shard.gauges.groups_to_give)).sum()
+        let revision = self.revision();
+        let to_give =
+            |gauges: Gauges| gauges.groups_to_give.max(u64::from(gauges.wishes < revision));
+        self.shards().map(|shard| shard.map_or(1, |shard| to_give(shard.gauges))).sum()
     }
 
     /// Notes that nobody knows what became of a client's write: the node counts as not ready until all
@@ -314,6 +318,8 @@ impl Standing {
 
     /// What shards are told.
     pub(crate) fn wishes(&self) -> Wishes {
+        // Looked at first: what is wanted may be newer than its number, and is told once more then.
+        let number = self.revision();
         let wanted = lock(&self.wanted);
         let intent = &wanted.intent;
         let mut relieved: Vec<NameTag> = wanted.relieved().map(|(node, _)| node).collect();
@@ -321,6 +327,7 @@ impl Standing {
             relieved.push(self.own);
         }
         Wishes {
+            number,
             seq: intent.seq().0,
             complete: wanted.complete,
             write: wanted.write.clone(),

@@ -63,7 +63,7 @@ fn shares_add_up() {
 #[test]
 fn a_node_that_is_not_ready_says_why() {
     let shard = |hosted: u64, failing: Option<(u32, Lack)>| {
-        let gauges = Gauges { groups_hosted: hosted, ..Gauges::default() };
+        let gauges = Gauges { groups_checked: hosted, ..Gauges::default() };
         let failing = failing.map(|(group, lack)| (GroupId(group), lack));
         Some(ShardStanding { gauges, failing, ..ShardStanding::default() })
     };
@@ -76,7 +76,7 @@ fn a_node_that_is_not_ready_says_why() {
         (vec![shard(0, membership), shard(2, None)], false, 2, json!(3), "membership"),
         (vec![shard(2, Some((1, Lack::Room)))], false, 2, json!(1), "local_group_down"),
         (vec![shard(3, None)], true, 3, Value::Null, "write_timeout"),
-        (vec![shard(3, None)], false, 3, Value::Null, "ok"),
+        (vec![shard(3, None)], false, 3, Value::Null, "raft_state"),
     ];
     for (shards, timed_out, checked, group, result) in cases {
         let expected = json!({

@@ -10,7 +10,7 @@
 //! campaign ID, stand ID              the second as if all had said that they would vote for it
 //! tick ID [COUNT], propose ID PAYLOAD, read ID, compact ID INDEX, transfer ID TO
 //! change ID voters=... [learners=...]
-//! suspect ID, step-down ID, wake ID
+//! suspect ID, step-down ID, wake ID, ask ID
 //! status ID, log ID, progress ID, members ID
 //! ready ID                           takes a Ready: its write is under way, its messages are in the network
 //! persisted ID                       the oldest write under way is durable, and the node knows
@@ -93,6 +93,7 @@ scripts! {
     removed_new_leader
     removed_node
     removed_told_half
+    removed_unheard
     removed_voter_needed
     replication
     restart
@@ -253,6 +254,7 @@ impl Interpreter {
             "step-down" => self.cluster.with(id, |node| node.step_down()),
             "offer" => self.cluster.offer(id, NodeId(words.number(2).expect("a receiver"))),
             "wake" => self.cluster.with(id, |node| node.wake()),
+            "ask" => self.cluster.with(id, |node| node.ask_whether_member()),
             "compact" => {
                 let index = Index(words.number(2).expect("an index"));
                 self.cluster.checkpoint(id, index);

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::leader::Leadership;
+use crate::limits::READS_MAX;
 use crate::membership::Membership;
 use crate::message::{Body, Content, Index, Message, NodeId, Snapshot, Term};
 use crate::node::{Config, Node, Restored, State};
 use crate::progress::{PeerState, Progress};
-use crate::read::READS_MAX;
 use crate::ready::{Promise, Read};
 use crate::status::{ChangeRefused, Role, TransferRefused};
 
@@ -328,6 +328,41 @@ fn a_removed_node_wakes_nobody_who_cannot_tell_it() {
 }
 
 #[test]
+fn a_member_that_asks_whether_it_is_one_wakes_nobody() {
+    let resting = Config { quiet_ticks: 1, ..config(1) };
+    let mut node = leader_of(Node::new(resting.clone(), restored(3, 0, &[])));
+    node.step(from(2, 1, Body::Astray { node: NodeId(2) }));
+    assert_eq!(said(&mut node), [], "who does not rest speaks anyway");
+    for voter in [2, 3] {
+        node.step(from(voter, 1, accepted(1)));
+    }
+    settle(&mut node);
+    node.tick();
+    assert!(node.is_quiet());
+    said(&mut node);
+    node.ask_whether_member();
+    assert_eq!(said(&mut node), [], "a leader knows");
+    node.step(from(2, 1, Body::Astray { node: NodeId(2) }));
+    assert!(node.is_quiet());
+    let rest = Body::Rest { last: place(1, 1) };
+    assert_eq!(said(&mut node), std::slice::from_ref(&rest), "what it may have lost");
+    node.step(from(2, 1, rejected(1, place(0, 0))));
+    assert!(!node.is_quiet(), "it had lost more");
+
+    let mut follower = Node::new(resting, restored(3, 1, &[1]));
+    follower.step(from(2, 1, append(place(1, 1), Vec::new(), 1)));
+    settle(&mut follower);
+    follower.step(from(2, 1, rest.clone()));
+    follower.step(from(3, 1, Body::Astray { node: NodeId(3) }));
+    assert_eq!(said(&mut follower), []);
+    follower.ask_whether_member();
+    let asks = Body::Astray { node: NodeId(1) };
+    assert_eq!(said(&mut follower), [asks.clone(), asks]);
+    follower.step(from(2, 1, rest));
+    assert!(follower.is_quiet() && follower.status().leader == Some(NodeId(2)));
+}
+
+#[test]
 fn a_leader_tells_few_at_once_and_those_that_answer_alone() {
     let restored = Restored { snapshot: snapshot(1, 1), ..restored(3, 1, &[]) };
     let mut node = leader_of(Node::new(config(1), restored));
@@ -398,13 +433,21 @@ fn who_waits_long_waits_less_when_somebody_is_back() {
     }
     settle(&mut node);
     assert_eq!(node.width(), 8);
-    for body in [pre_vote(place(0, 0)), Body::Doubt { number: 1, last: place(0, 0) }] {
+    let signs: [fn(&mut Node); 3] = [
+        |node| node.step(from(2, 2, pre_vote(place(0, 0)))),
+        |node| node.step(from(2, 2, Body::Doubt { number: 1, last: place(0, 0) })),
+        Node::peer_is_back,
+    ];
+    for sign in signs {
         node.restart_timer();
         while node.timeout <= 3 * ELECTION_TICKS {
             node.restart_timer();
         }
-        node.step(from(2, 2, body));
-        assert!(node.timeout <= 2 * ELECTION_TICKS);
+        sign(&mut node);
+        let soon = node.timeout;
+        assert!((ELECTION_TICKS + 1..=2 * ELECTION_TICKS).contains(&soon), "{soon}");
+        sign(&mut node);
+        assert_eq!(node.timeout, soon, "once");
     }
     node.step(from(2, 2, append(place(1, 1), vec![entry(2, 2)], 1)));
     assert_eq!(node.width(), 8, "a leader that may not last");

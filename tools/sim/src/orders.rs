@@ -120,6 +120,7 @@ impl World {
     /// A node hears what operators want now.
     pub(crate) fn tell_intent(&mut self, node: usize) {
         let wishes = Wishes {
+            number: self.intent,
             seq: self.intent,
             complete: true,
             write: self.write_tags(),

@@ -373,6 +373,20 @@ fn a_leader_cut_off_acknowledges_nothing() {
 }
 
 #[test]
+fn who_was_cut_off_for_long_elects_soon() {
+    let mut net = Net::new(32, 1 << 30);
+    net.pass(3_000);
+    let (one, another) = (founders()[0], founders()[1]);
+    net.cut.extend([one, another]);
+    // Long enough that nobody has led for a while, and all stand seldom.
+    net.pass(30_000);
+    assert_eq!(net.leaders().len(), 0);
+    net.cut.clear();
+    net.pass(700);
+    assert_eq!(net.leaders().len(), 32, "a pulse, two election timeouts, and an election");
+}
+
+#[test]
 fn a_node_far_behind_is_brought_up_by_a_snapshot() {
     let mut net = Net::new(2, 64 * 1024);
     net.pass(1_500);

@@ -20,7 +20,7 @@ const HOT_BYTES: u64 = 1 << 30;
 fn wishes(seq: u64, write: &[u32], relieved: &[u32]) -> Wishes {
     let tags = |names: &[u32]| names.iter().copied().map(NameTag).collect();
     let (write, relieved) = (tags(write), tags(relieved));
-    Wishes { seq, complete: true, write, relieved, preferred: Vec::new() }
+    Wishes { number: seq, seq, complete: true, write, relieved, preferred: Vec::new() }
 }
 
 impl Net {

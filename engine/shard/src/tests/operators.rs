@@ -3,12 +3,13 @@
 use model::api::{TailEnd, TailMessage, TailOpen};
 use model::cluster::{NameTag, replicas};
 use model::ids::{GroupId, Placement, Seq};
-use raft::NodeId;
+use raft::{Body, NodeId};
 
 use super::cluster::{Net, founders, node, options};
 use super::world::{FakeDisk, create, id};
 use crate::cluster::tag;
 use crate::effect::{Input, TailId};
+use crate::peer::PeerMessage;
 use crate::wishes::Wishes;
 
 const GROUPS: u32 = 8;
@@ -21,7 +22,7 @@ fn tags(names: &[u32]) -> Vec<NameTag> {
 /// What is wanted once so much was said.
 fn wishes(seq: u64, write: &[u32]) -> Wishes {
     let (relieved, preferred) = (Vec::new(), Vec::new());
-    Wishes { seq, complete: true, write: tags(write), relieved, preferred }
+    Wishes { number: seq, seq, complete: true, write: tags(write), relieved, preferred }
 }
 
 impl Net {
@@ -306,6 +307,78 @@ fn a_node_that_was_away_when_it_was_removed_is_told() {
     net.pass(1_000);
     assert_eq!(net.gauges(gone).groups_not_ready, 0);
     net.check_members(&[2, 3, 4]);
+}
+
+/// A group that leaves node 1, which does not lead it.
+const UNHEARD: GroupId = GroupId(3);
+
+#[test]
+fn a_node_that_rested_when_it_was_removed_is_told() {
+    let (mut net, _) = four();
+    let gone = node(1, 1);
+    let stay = tags(&[2, 3, 4]);
+    let names = (0..100).map(|number| format!("s{number}"));
+    let name = names.into_iter().find(|name| Placement::new(GROUPS, 1).group(name) == UNHEARD);
+    let name = name.expect("one of a hundred");
+    net.call(&create(&name));
+    net.append(&name, "an event");
+    let tail = TailId(77);
+    net.give(gone, Input::TailOpen { tail, open: TailOpen { session: id(&name), cursor: Seq(1) } });
+    net.pass(3_000);
+    let rests = |net: &Net| {
+        let shard = net.nodes[&gone].shard.as_ref().unwrap();
+        let status = shard.statuses().find(|(group, _)| *group == UNHEARD).unwrap().1;
+        status.quiet && status.leader.is_some_and(|leader| leader != gone)
+    };
+    let told = |net: &mut Net| {
+        net.nodes.get_mut(&gone).unwrap().clients.tails.remove(&tail).unwrap_or_default()
+    };
+    assert_eq!(told(&mut net), [TailMessage::Opened]);
+    assert!(rests(&net));
+    // All signs of life arrive, and nothing that is sent to it about the group.
+    net.holds = |message| match message {
+        PeerMessage::Raft { group, message } => *group == UNHEARD && message.to == node(1, 1),
+        _ => false,
+    };
+    net.tell_all(&wishes(2, &[2, 3, 4]));
+    net.pass(20_000);
+    net.append(&name, "what it does not hear yet");
+    let mut wanted = replicas(UNHEARD, &stay, 3);
+    wanted.sort_unstable();
+    assert_eq!(net.voters(UNHEARD.0), wanted);
+    assert!(rests(&net), "it believes that nothing happens");
+    assert_eq!(told(&mut net), []);
+    net.held.clear();
+    net.holds = |_| false;
+    net.pass(6_000);
+    let messages = told(&mut net);
+    let [TailMessage::Events { events, .. }, end] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!((events.len(), end), (1, &TailMessage::Closed(TailEnd::Lost)));
+    assert_eq!(net.gauges(gone).groups_hosted, 0);
+}
+
+#[test]
+fn members_that_nobody_wants_rest() {
+    let mut net = three();
+    // Four is configured and nobody has seen it: where it should be, another stays and asks.
+    net.tell_all(&wishes(2, &[1, 2, 4]));
+    net.pass(3_000);
+    net.holds = |message| {
+        let PeerMessage::Raft { message, .. } = message else { return false };
+        matches!(message.body, Body::Astray { .. })
+    };
+    net.pass(6_000);
+    assert!(!net.held.is_empty(), "it asks");
+    net.holds = |_| false;
+    for (from, to, message) in std::mem::take(&mut net.held) {
+        net.give(to, Input::Peer { from, message });
+    }
+    for _ in 0..600 {
+        net.pass(10);
+        for own in founders() {
+            assert_eq!(net.gauges(own).groups_quiet, u64::from(GROUPS), "{own}");
+        }
+    }
 }
 
 #[test]

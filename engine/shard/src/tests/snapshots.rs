@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use model::api::{EventsPage, Reply, Request, TailEnd, TailMessage};
 use model::ids::{GroupId, Seq};
-use raft::{Index, NodeId, Term};
+use raft::{Body, Index, NodeId, Term};
 
 use crate::effect::{Facts, FileName, Input, TailId};
 use crate::peer::{PeerMessage, SnapshotStep};
@@ -30,6 +30,40 @@ fn pass_slowly(net: &mut Net, millis: u64) {
             net.give(to, Input::Peer { from, message });
         }
     }
+}
+
+/// A cluster of one busy group whose third node is lost, and snapshots are held.
+fn without_one() -> Net {
+    let mut net = Net::new(1, 4 << 20);
+    net.pass(1_500);
+    net.call(&create("s"));
+    let leader = net.leaders()[&0];
+    let old = founders().into_iter().find(|id| *id != leader).unwrap();
+    net.kill(old);
+    net.nodes.remove(&old);
+    net.pass(500);
+    net.holds = is_bulk;
+    net
+}
+
+/// A new life of the node that is lost.
+fn newcomer(net: &Net) -> NodeId {
+    let lost = founders().into_iter().find(|id| !net.nodes.contains_key(id));
+    NodeId(lost.expect("one is lost").0 + 1)
+}
+
+fn is_rejection(message: &PeerMessage) -> bool {
+    let PeerMessage::Raft { message, .. } = message else { return false };
+    matches!(message.body, Body::AppendRejected { .. })
+}
+
+fn is_answer(message: &PeerMessage) -> bool {
+    let PeerMessage::Raft { message, .. } = message else { return false };
+    matches!(message.body, Body::AppendAccepted { .. } | Body::AppendRejected { .. })
+}
+
+fn is_end(message: &PeerMessage) -> bool {
+    matches!(message, PeerMessage::Snapshot { step: SnapshotStep::End { .. }, .. })
 }
 
 /// Flips a bit in the middle of every chunk of a node.
@@ -132,17 +166,79 @@ fn an_offer_that_was_overtaken_ends_no_transfer() {
 }
 
 #[test]
-fn a_busy_group_waits_for_a_newcomer_that_it_outruns() {
-    let mut net = Net::new(1, 4 << 20);
-    net.pass(1_500);
-    net.call(&create("s"));
+fn a_rejection_overtaken_by_the_end_of_a_snapshot_lets_go_of_nothing() {
+    let mut net = filled(150);
     let leader = net.leaders()[&0];
-    let old = founders().into_iter().find(|id| *id != leader).unwrap();
-    let new = NodeId(old.0 + 1);
-    net.kill(old);
-    net.nodes.remove(&old);
-    net.pass(500);
-    net.holds = is_bulk;
+    let behind = founders().into_iter().find(|id| *id != leader).unwrap();
+    net.kill(behind);
+    for number in 0..300 {
+        net.append("s", &format!("{number:0500}"));
+    }
+    net.holds = |message| is_rejection(message) || is_end(message);
+    net.restart(behind);
+    net.pass(1_000);
+    let leader = net.leaders()[&0];
+    let rejection = net.held.iter().rfind(|(_, to, held)| *to == leader && is_rejection(held));
+    let rejection = rejection.expect("it lacks what has left the log").2.clone();
+    net.give(leader, Input::Peer { from: behind, message: rejection.clone() });
+    net.holds = |message| is_end(message) || is_answer(message);
+    let end = loop {
+        net.pass(10);
+        if let Some((.., end)) = net.held.iter().find(|(.., held)| is_end(held)) {
+            break end.clone();
+        }
+    };
+    net.holds = |_| false;
+    // What it says next does not arrive for a while.
+    net.cut.insert(behind);
+    for message in [end, rejection] {
+        net.give(leader, Input::Peer { from: behind, message });
+    }
+    // More than is kept for one that is a little behind, and less than while it goes on from a snapshot.
+    for number in 0..150 {
+        net.append("s", &format!("{number:0500}"));
+    }
+    net.cut.clear();
+    net.pass(1_000);
+    assert_eq!(net.gauges(behind).groups_not_ready, 0);
+    assert_eq!(facts(&net, behind).snapshots_installed, 1, "it goes on from the first");
+}
+
+#[test]
+fn a_group_does_not_wait_for_ever_for_a_newcomer_that_never_catches_up() {
+    let mut net = without_one();
+    let text = "x".repeat(4_000);
+    // Half a minute's worth of parts.
+    for number in 0..256 {
+        let mut large = create(&format!("large-{number}"));
+        let Request::Create(create) = &mut large else { panic!("as made") };
+        create.metadata = format!("{{\"a\":\"{text}\"}}").into();
+        net.call(&large);
+    }
+    net.add(options(newcomer(&net), 1, 4 << 20), FakeDisk::default());
+    let (mut taken, mut rounds) = (0, 0);
+    // Ten minutes in which each word about a snapshot takes two seconds.
+    while rounds < 250 {
+        let leader = net.leaders()[&0];
+        for _ in 0..12 {
+            let reply = net.ask(leader, Request::Append(append("s", None, &text)));
+            taken += usize::from(matches!(reply, Some(Reply::Appended(_))));
+        }
+        net.pass(2_400);
+        for (from, to, message) in std::mem::take(&mut net.held) {
+            net.give(to, Input::Peer { from, message });
+        }
+        rounds += 1;
+    }
+    let waits = facts(&net, net.leaders()[&0]).newcomer_waits;
+    assert!((2..6).contains(&waits), "{waits} in ten minutes");
+    assert!(rounds * 12 * 3 < taken * 4, "{taken} taken in {rounds} rounds");
+}
+
+#[test]
+fn a_busy_group_waits_for_a_newcomer_that_it_outruns() {
+    let mut net = without_one();
+    let new = newcomer(&net);
     let text = "x".repeat(4_000);
     let (mut count, mut rounds) = (0, 0);
     let votes = |net: &Net| {
@@ -228,7 +324,7 @@ fn a_block_nobody_has_ends_the_tail() {
 #[test]
 fn a_leader_with_a_rotten_block_brings_up_a_node_that_lost_its_disk() {
     let mut net = filled(300);
-    net.pass(4_000);
+    net.pass(2_400);
     let leader = net.leaders()[&0];
     let whole = net.events(leader, "s");
     let lost = founders().into_iter().find(|id| *id != leader).unwrap();

@@ -24,8 +24,11 @@ fn standing(own: &str) -> Standing {
     Standing::new(Placement::new(4, 1), &cluster, Intent::default())
 }
 
+/// A shard that knows all that is wanted.
 fn shard(groups_not_ready: u64, groups_hosted: u64, groups_to_give: u64) -> ShardStanding {
-    let gauges = Gauges { groups_not_ready, groups_hosted, groups_to_give, ..Gauges::default() };
+    let wishes = u64::MAX;
+    let gauges =
+        Gauges { groups_not_ready, groups_hosted, groups_to_give, wishes, ..Gauges::default() };
     let failing = (0 < groups_not_ready).then_some((GroupId(2), Lack::Progress));
     ShardStanding { gauges, failing, groups: Vec::new() }
 }
@@ -164,6 +167,10 @@ fn a_node_is_drained_when_all_who_live_know() {
     standing.report_neighbours(others(3, 3, true));
     standing.report(ShardId(0), shard(0, 4, 1));
     assert!(!standing.is_drained(), "it leads what another could");
+    let mut late = shard(0, 4, 0);
+    late.gauges.wishes = standing.revision() - 1;
+    standing.report(ShardId(0), late);
+    assert!(!standing.is_drained(), "what it led was seen before it knew");
     standing.report(ShardId(0), shard(0, 4, 0));
     assert!(standing.is_drained());
     // Not being ready for another reason is not being drained.

@@ -126,7 +126,7 @@ pub(crate) fn detail(
     startup: Option<Startup>,
 ) -> Value {
     let said = shards.iter().flatten();
-    let checked: u64 = said.clone().map(|shard| shard.gauges.groups_hosted).sum();
+    let checked: u64 = said.clone().map(|shard| shard.gauges.groups_checked).sum();
     let failing = said.filter_map(|shard| shard.failing).min();
     let result = match failing {
         _ if shards.iter().any(Option::is_none) => "startup_sync",
@@ -135,7 +135,8 @@ pub(crate) fn detail(
         Some((_, Lack::Progress)) => "raft_state",
         Some((_, Lack::Room)) => "local_group_down",
         None if write_timed_out => "write_timeout",
-        None => "ok",
+        // It stood in the way when readiness was looked at, and does no more.
+        None => "raft_state",
     };
     json!({
         "startup_mode": startup.map(Startup::name),

@@ -234,22 +234,22 @@ impl World {
         let (recovered, state) = self.files.recover(self.stored).expect("a kill is no corruption");
         let last = BatchNumber(recovered.next.batch.0 - 1);
         if last != self.durable {
-            // One batch of this life or of one before it was whole, and nothing denied it.
-            assert_eq!(last.0, self.durable.0 + 1);
-            let whole = self.late.iter().find(|late| {
-                let said: Vec<_> = self.said.iter().chain(&late.said).cloned().collect();
-                late.write.batch == last && self.state(&said, last) == state
-            });
-            let whole = whole.expect("what came back was written");
-            self.said.extend(whole.said.iter().cloned());
+            let said = self.brought_back(last, &state).said.clone();
+            self.said.extend(said);
             self.durable = last;
         }
         assert_eq!(state, self.state(&self.said, self.durable));
         for number in &recovered.remove {
             self.files.remove(*number);
-            // A kill between two removals leaves a log as good as before.
+            // A kill between two removals leaves a log as good as before. What is removed may be a torn
+            // start, and all that denied a batch which landed late: that may come back as long as nothing
+            // else is written, and before something is nobody is promised anything.
             let again = self.files.recover(self.stored).expect("removals leave no hole");
-            assert_eq!((again.0.next, again.1), (recovered.next, state.clone()));
+            if again.0.next.batch == recovered.next.batch {
+                assert_eq!((again.0.next, again.1), (recovered.next, state.clone()));
+            } else {
+                self.brought_back(BatchNumber(again.0.next.batch.0 - 1), &again.1);
+            }
         }
         self.starts = recovered.segments.iter().map(|s| (s.start.segment, s.start.batch)).collect();
         self.index = [0; GROUPS as usize];
@@ -261,6 +261,17 @@ impl World {
         self.spare_ready = false;
         self.wal = Wal::new(IDENTITY, SEGMENT as u64, recovered);
         assert_eq!(self.wal.wants_mark(), 0 < self.durable.0, "what came back wants proof");
+    }
+
+    /// The batch of this life or of one before it that is found behind the last that was durable: it was
+    /// whole, and nothing denied it.
+    fn brought_back(&self, last: BatchNumber, state: &State) -> &Late {
+        assert_eq!(last.0, self.durable.0 + 1);
+        let whole = self.late.iter().find(|late| {
+            let said: Vec<_> = self.said.iter().chain(&late.said).cloned().collect();
+            late.write.batch == last && self.state(&said, last) == *state
+        });
+        whole.expect("what came back was written")
     }
 
     /// Whatever becomes of the write in flight now, recovery finds what was durable.
@@ -347,6 +358,25 @@ proptest! {
         }
         world.crash(u64::MAX);
     }
+}
+
+#[test]
+fn a_batch_that_landed_late_comes_back_when_the_torn_start_that_denied_it_is_removed() {
+    let mut world = World::new();
+    let entry = |bytes| Step::Entry { group: 0, bytes, back: 0 };
+    let (prepare, nothing) = (Step::Prepare { space: true }, Step::Crash { sectors: 0 });
+    for step in [entry(0), prepare.clone(), Step::Submit, entry(0), Step::Complete, Step::Submit] {
+        world.step(&step);
+    }
+    world.step(&nothing);
+    world.step(&Step::Land { which: 0, sectors: u64::MAX });
+    for step in [entry(2_000), prepare, Step::Submit, Step::Crash { sectors: 1 }] {
+        world.step(&step);
+    }
+    assert_eq!(world.durable, BatchNumber(1), "the torn start is read before it is removed");
+    world.step(&nothing);
+    assert_eq!(world.durable, BatchNumber(2));
+    assert_eq!(world.index[0], 2);
 }
 
 /// The process is killed at every boundary of a run with rotation, marks, checkpoints and release.
