@@ -8,6 +8,9 @@
 //! - two election timeouts have passed, and nobody remembers more of it than somebody holds, or a leader
 //!   has brought its log up to what is committed.
 //!
+//! Its questions have a number that no other life of it has, and answers to others do not count: whoever
+//! gave them may have heard more of it since.
+//!
 //! It never votes in the term it has come to by then: it may have done so before. And from then on it
 //! votes for nobody whose log ends before the longest it has heard of, and does not stand while its own
 //! does: what it lost may be there. All together is safe when all others have answered and nothing else
@@ -21,6 +24,8 @@ use crate::node::{Node, State};
 /// The doubt of a node about itself.
 #[derive(Debug, Default)]
 pub(crate) struct Doubt {
+    /// What the questions have and the answers must have.
+    number: u64,
     /// Whether the others have been heard, or given long enough.
     settled: bool,
     answered: Vec<NodeId>,
@@ -42,8 +47,8 @@ impl Doubt {
 }
 
 impl Node {
-    pub(crate) fn begin_doubt(&mut self) {
-        self.doubt = Some(Box::default());
+    pub(crate) fn begin_doubt(&mut self, number: u64) {
+        self.doubt = Some(Box::new(Doubt { number, ..Doubt::default() }));
         self.ask_in_doubt();
         self.dispel_doubt();
     }
@@ -58,11 +63,12 @@ impl Node {
     }
 
     fn ask_in_doubt(&mut self) {
+        let Some(number) = self.doubt.as_ref().map(|doubt| doubt.number) else { return };
         let last = self.log.last();
         let membership = std::sync::Arc::clone(self.log.membership());
         let own = self.id;
         for voter in membership.electors().filter(|id| *id != own) {
-            self.send(voter, Body::Doubt { last });
+            self.send(voter, Body::Doubt { number, last });
         }
     }
 
@@ -70,7 +76,7 @@ impl Node {
         let Some(doubt) = &mut self.doubt else { return };
         doubt.ticks = doubt.ticks.saturating_add(1);
         if doubt.settled && ASK_ANEW_TIMEOUTS * self.election_ticks <= doubt.ticks {
-            **doubt = Doubt::default();
+            **doubt = Doubt { number: doubt.number, ..Doubt::default() };
         }
         if !doubt.settled && doubt.ticks.is_multiple_of(self.heartbeat_ticks) {
             self.ask_in_doubt();
@@ -79,7 +85,7 @@ impl Node {
     }
 
     /// Says what this node has, and what it knows of the asker from leading.
-    pub(crate) fn on_doubt(&mut self, from: NodeId) {
+    pub(crate) fn on_doubt(&mut self, from: NodeId, number: u64) {
         let remembered = match &self.state {
             State::Leader(leadership) => leadership.matched(from),
             _ => self.remembered.iter().find(|(id, _)| *id == from).map(|(_, index)| *index),
@@ -87,13 +93,19 @@ impl Node {
         let last = self.log.last();
         // What is not in this log any more was replaced by a leader, so it was not committed.
         let remembered = remembered.unwrap_or_default().min(last.1);
-        self.send(from, Body::DoubtReply { remembered, last });
+        self.send(from, Body::DoubtReply { number, remembered, last });
         self.wait_less();
     }
 
-    pub(crate) fn on_doubt_reply(&mut self, from: NodeId, remembered: Index, last: (Term, Index)) {
+    pub(crate) fn on_doubt_reply(
+        &mut self,
+        (from, number): (NodeId, u64),
+        remembered: Index,
+        last: (Term, Index),
+    ) {
         let Some(doubt) = &mut self.doubt else { return };
-        if doubt.settled || !self.log.membership().is_voter(from) {
+        // Whoever answered an earlier life may have heard more of it afterwards.
+        if doubt.number != number || doubt.settled || !self.log.membership().is_voter(from) {
             return;
         }
         doubt.remembered = doubt.remembered.max(remembered);

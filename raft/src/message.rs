@@ -198,11 +198,15 @@ pub enum Body {
     TimeoutNow,
     /// A node that may have lost the end of its log asks what others remember of it.
     Doubt {
+        /// Comes back in the answer.
+        number: u64,
         /// The last entry it has.
         last: (Term, Index),
     },
     /// The answer to it.
     DoubtReply {
+        /// The question's.
+        number: u64,
         /// The highest index the sender has seen the asker acknowledge; 0 if none.
         remembered: Index,
         /// The last entry of the sender's log.
@@ -237,7 +241,7 @@ impl Message {
             | Body::ReadReply { .. }
             | Body::TimeoutNow
             | Body::Astray { .. } => true,
-            Body::Rest { last } | Body::Doubt { last } | Body::DoubtReply { last, .. } => {
+            Body::Rest { last } | Body::Doubt { last, .. } | Body::DoubtReply { last, .. } => {
                 last.0 <= self.term
             }
             Body::AppendRejected { previous, hint, .. } => hint.1 <= *previous,

@@ -54,7 +54,9 @@ pub struct Restored {
     pub entries: Vec<Entry>,
     /// Whether the end of the log may be missing: something was being written when the node stopped and
     /// cannot be read, or the node was in doubt when it stopped. Then it asks the others before it votes.
-    pub doubtful: bool,
+    /// A number that no other life of this node has: what others answer to the questions of an earlier
+    /// one does not tell what they have heard of it since.
+    pub doubtful: Option<u64>,
 }
 
 impl Restored {
@@ -64,7 +66,7 @@ impl Restored {
             hard_state: HardState::default(),
             snapshot: Snapshot { last: (Term(0), Index(0)), membership },
             entries: Vec::new(),
-            doubtful: false,
+            doubtful: None,
         }
     }
 }
@@ -168,8 +170,8 @@ impl Node {
             promises: Vec::new(),
         };
         node.restart_timer();
-        if restored.doubtful {
-            node.begin_doubt();
+        if let Some(number) = restored.doubtful {
+            node.begin_doubt(number);
         }
         node.check();
         node
@@ -241,7 +243,7 @@ impl Node {
             }
             Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
             // Who asks about itself unseats nobody, whatever its term.
-            Body::Doubt { .. } => self.on_doubt(message.from),
+            Body::Doubt { number, .. } => self.on_doubt(message.from, number),
             Body::Astray { node } => self.on_astray(message.from, node),
             _ => self.step_in_term(message),
         }
@@ -457,7 +459,9 @@ impl Node {
             Body::ReadRequest { context } => self.on_read_request(from, context),
             Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
             Body::TimeoutNow => self.on_timeout_now(from),
-            Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
+            Body::DoubtReply { number, remembered, last } => {
+                self.on_doubt_reply((from, number), remembered, last);
+            }
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
             | Body::Doubt { .. }
@@ -475,7 +479,9 @@ impl Node {
                 self.send(from, Body::ReadReply { context, index: None });
             }
             // What a node remembers is not of any term; it must not be kept from a node behind.
-            Body::DoubtReply { remembered, last } => self.on_doubt_reply(from, remembered, last),
+            Body::DoubtReply { number, remembered, last } => {
+                self.on_doubt_reply((from, number), remembered, last);
+            }
             Body::Rest { last } => self.reject(from, last, 0),
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }

@@ -257,7 +257,7 @@ fn open_group(options: &Options, id: GroupId, (log, entries): (GroupLog, Vec<Ent
     let floor = log.floor;
     // A torn end cannot be told from one that had been acknowledged, and a disk that lied about a sync
     // may have lost an end without a trace: who comes back asks, whatever its log looks like.
-    let doubtful = true;
+    let doubtful = Some(options.life);
     let restored = Restored { hard_state: log.hard_state, snapshot, entries, doubtful };
     let mut node = Node::new(config, restored);
     if node.membership().voters == [options.cluster.own] && !node.membership().is_joint() {

@@ -69,8 +69,8 @@ enum WireBody<'a> {
     ReadRequest { context: u64 },
     ReadReply { context: u64, index: Option<u64> },
     TimeoutNow,
-    Doubt { last: WirePlace },
-    DoubtReply { remembered: u64, last: WirePlace },
+    Doubt { last: WirePlace, number: u64 },
+    DoubtReply { remembered: u64, last: WirePlace, number: u64 },
     Astray { node: u64 },
 }
 
@@ -235,10 +235,14 @@ impl<'a> From<&'a Body> for WireBody<'a> {
                 WireBody::ReadReply { context: *context, index: index.map(|index| index.0) }
             }
             Body::TimeoutNow => WireBody::TimeoutNow,
-            Body::Doubt { last } => WireBody::Doubt { last: (*last).into() },
-            Body::DoubtReply { remembered, last } => {
-                WireBody::DoubtReply { remembered: remembered.0, last: (*last).into() }
+            Body::Doubt { number, last } => {
+                WireBody::Doubt { number: *number, last: (*last).into() }
             }
+            Body::DoubtReply { number, remembered, last } => WireBody::DoubtReply {
+                number: *number,
+                remembered: remembered.0,
+                last: (*last).into(),
+            },
             Body::Astray { node } => WireBody::Astray { node: node.0 },
         }
     }
@@ -381,10 +385,12 @@ fn raft_body(wire: &ArchivedWireBody<'_>) -> Body {
             index: index.as_ref().map(|index| Index(index.to_native())),
         },
         W::TimeoutNow => Body::TimeoutNow,
-        W::Doubt { last } => Body::Doubt { last: place(last) },
-        W::DoubtReply { remembered, last } => {
-            Body::DoubtReply { remembered: Index(remembered.to_native()), last: place(last) }
-        }
+        W::Doubt { number, last } => Body::Doubt { number: number.to_native(), last: place(last) },
+        W::DoubtReply { number, remembered, last } => Body::DoubtReply {
+            number: number.to_native(),
+            remembered: Index(remembered.to_native()),
+            last: place(last),
+        },
         W::Astray { node } => Body::Astray { node: NodeId(node.to_native()) },
     }
 }

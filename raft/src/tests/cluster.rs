@@ -94,6 +94,8 @@ pub(super) struct Cluster {
     pub(super) oracle: Oracle,
     asked: BTreeMap<u64, Asked>,
     contexts: u64,
+    /// Counts starts of nodes.
+    lives: u64,
 }
 
 impl Cluster {
@@ -120,7 +122,7 @@ impl Cluster {
             unreported: VecDeque::new(),
         };
         assert!(self.members.insert(id, member).is_none(), "each node once");
-        self.restart(id, doubtful);
+        self.restart(id, doubtful.is_some());
     }
 
     pub(super) fn member(&mut self, id: NodeId) -> &mut Member {
@@ -330,6 +332,8 @@ impl Cluster {
 
     /// Starts a node from its disk.
     pub(super) fn restart(&mut self, id: NodeId, doubtful: bool) {
+        self.lives += 1;
+        let doubtful = doubtful.then_some(self.lives);
         let member = self.member(id);
         assert!(member.node.is_none(), "a node that is down");
         let Disk { hard_state, snapshot, entries } = member.disk.clone();

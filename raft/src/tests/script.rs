@@ -286,7 +286,7 @@ impl Interpreter {
             hard_state: HardState { term, vote: words.named("vote").map(NodeId) },
             snapshot: Snapshot { last, membership: Arc::new(membership) },
             entries: entries.collect(),
-            doubtful: words.named("doubtful").unwrap_or(false),
+            doubtful: words.named("doubtful").unwrap_or(false).then_some(0),
         };
         let usual = config(words.id().0);
         let config = Config {

@@ -72,6 +72,9 @@ pub(crate) enum Strike {
     /// Only the one it speaks to hears it, soon nobody does, and that one's disk stands still until about
     /// the time the others have another leader.
     Strand,
+    /// Only the one it speaks to hears it, whose disk forgets what it takes; then it stands still for about
+    /// as long as the others need to elect another leader, but not so long that it is held for lost.
+    Forget,
 }
 
 impl Strike {
@@ -170,6 +173,21 @@ impl World {
                 let links = self.links_of(ambush, (from, to), message);
                 self.deed(&Deed::Cut { links, lasts: sleeps + 2 * election });
                 Deed::Pause { node: from, core: None, lasts: sleeps }
+            }
+            Strike::Forget => {
+                if !self.may_forget(to) {
+                    return;
+                }
+                let election = self.options.election();
+                let (lies, down) = (election / 4 + after, 30 * MILLI);
+                let sleeps = down + 3 * election / 4 + lasts % (election / 2);
+                for other in (0..self.nodes.len()).filter(|other| ![from, to].contains(other)) {
+                    self.deed(&Deed::Clog { from, to: other, lasts: lies + sleeps });
+                }
+                self.deed(&Deed::Lie { node: to, lasts: lies, down });
+                self.health(to, |health| health.forgets = true);
+                let later = Deed::Pause { node: from, core: None, lasts: sleeps };
+                return self.queue.plan(self.now() + lies, Event::Deed(later));
             }
             Strike::Strand => {
                 let election = self.options.election();

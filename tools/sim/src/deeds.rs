@@ -165,7 +165,8 @@ impl World {
         }
     }
 
-    fn health(&mut self, node: usize, change: impl Fn(&mut Health)) {
+    /// Changes how the disks of a node behave.
+    pub(crate) fn health(&mut self, node: usize, change: impl Fn(&mut Health)) {
         for disk in &mut self.nodes[node].disks {
             change(&mut disk.health);
         }

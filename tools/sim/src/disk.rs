@@ -36,6 +36,8 @@ pub(crate) struct Health {
     pub(crate) full: bool,
     /// Syncs say they are done and only promise it.
     pub(crate) lies: bool,
+    /// What was only promised goes all at once: its end is missing without a trace.
+    pub(crate) forgets: bool,
     /// Chance in a thousand that a read of a chunk fails.
     pub(crate) read_errors: u32,
     /// Chance in a thousand that a bit of what is read from a chunk is wrong.
@@ -52,6 +54,7 @@ impl Health {
             stuck: false,
             full: false,
             lies: false,
+            forgets: false,
             read_errors: 0,
             read_rot: 0,
         }
@@ -104,6 +107,8 @@ pub(crate) struct Disk {
     next: u64,
     /// What lay under writes that a lying sync has not brought to the platter.
     promised: Vec<Patch>,
+    /// Whether that goes all at once.
+    forgets: bool,
     /// Names taken away and not yet durably so, oldest first.
     removed: VecDeque<Removed>,
     /// Writes of killed processes that have not landed.
@@ -139,6 +144,7 @@ impl Disk {
             in_flight: BTreeMap::new(),
             next: 0,
             promised: Vec::new(),
+            forgets: false,
             removed: VecDeque::new(),
             late: Vec::new(),
             health,
@@ -254,10 +260,12 @@ impl Disk {
                 counters.count(Fault::LyingSync);
                 let under = self.under(&patch);
                 self.promised.push(under);
+                self.forgets |= self.health.forgets;
                 self.land(&patch);
             }
             None => {
                 self.promised.clear();
+                self.forgets = false;
                 self.land(&patch);
             }
         }
@@ -354,8 +362,13 @@ impl Disk {
 
     /// Whatever a lying sync only promised may be gone, sector by sector.
     fn lose_promised(&mut self, counters: &mut Counters) {
+        let forgets = std::mem::take(&mut self.forgets);
         for under in std::mem::take(&mut self.promised).into_iter().rev() {
-            self.land_torn(&under, counters);
+            if forgets {
+                self.land(&under);
+            } else {
+                self.land_torn(&under, counters);
+            }
         }
     }
 

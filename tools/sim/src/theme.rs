@@ -4,6 +4,7 @@
 use crate::ambush::{Strike, Trigger};
 use crate::dice::Dice;
 use crate::nemesis::Act;
+use crate::network::Weather;
 use crate::options::Options;
 use crate::queue::{MILLI, SECOND};
 
@@ -98,12 +99,11 @@ impl Theme {
         match self {
             Theme::Members => &[Act::Members, Act::Ambush, Act::Ambush, Act::Partition, Act::Kill],
             Theme::Doubt => &[
+                Act::Ambush,
+                Act::Ambush,
+                Act::Ambush,
                 Act::LyingSync,
                 Act::LostWrite,
-                Act::Pause,
-                Act::Pause,
-                Act::Clog,
-                Act::SlowLink,
                 Act::StuckDisk,
             ],
             Theme::ShortMemory => &[
@@ -156,7 +156,8 @@ impl Theme {
             Theme::Stranded => &[Trigger::Commands],
             Theme::Exchange => &[Trigger::Joint, Trigger::Left],
             Theme::Astray => &[Trigger::Commands, Trigger::Commands, Trigger::Lead],
-            Theme::Doubt | Theme::PowerLoss => Trigger::ALL,
+            Theme::Doubt => &[Trigger::Commands],
+            Theme::PowerLoss => Trigger::ALL,
         }
     }
 
@@ -166,6 +167,7 @@ impl Theme {
             Theme::Exchange => &[Strike::Split, Strike::Split, Strike::Split, Strike::Kill],
             Theme::Astray => &[Strike::Isolate, Strike::Isolate, Strike::Silence],
             Theme::Stranded => &[Strike::Strand],
+            Theme::Doubt => &[Strike::Forget],
             _ => Strike::ALL,
         }
     }
@@ -232,12 +234,21 @@ impl Theme {
                 options.calm = dice.pick(&[300, 600]) * MILLI;
                 options.safety = 10 * SECOND;
             }
-            Theme::Doubt => {
-                options.resize(3);
-                options.calm = dice.pick(&[50, 100, 300]) * MILLI;
-            }
+            Theme::Doubt => forget(options, dice),
         }
     }
+}
+
+/// Nobody is asked for so much that who has forgotten something never catches up, and wires are those of
+/// connections: what a node acknowledged before it forgot arrives before its questions, or never.
+fn forget(options: &mut Options, dice: &mut Dice) {
+    options.resize(3);
+    (options.groups, options.sessions) = (3, 4);
+    (options.clients, options.think_max) = (10, dice.pick(&[100, 200]) * MILLI);
+    options.write_micros = (100, 1_000);
+    options.weather =
+        Weather { loss: 0, doubling: 0, straggling: 0, ordered: true, ..options.weather };
+    options.calm = dice.pick(&[50, 100]) * MILLI;
 }
 
 /// Checkpoints follow each other so closely, and the log is so slow, that some are durable before the

@@ -316,7 +316,8 @@ pub(super) fn vote(node: &Node, session: &Session, term: u64) -> PeerMessage {
 
 /// What a node that has just started asks before it votes: that the other knows of nothing it lacks.
 pub(super) fn nothing_lacks(node: &Node, session: &Session) -> PeerMessage {
-    raft(node, session, 0, Body::DoubtReply { remembered: Index(0), last: NOTHING })
+    let number = 1;
+    raft(node, session, 0, Body::DoubtReply { number, remembered: Index(0), last: NOTHING })
 }
 
 #[test]

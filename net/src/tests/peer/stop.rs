@@ -63,7 +63,8 @@ async fn speak(gateway: Gateway, known: Arc<AtomicU64>) {
     let replies = gateway.clients().open(other);
     let (mut said, mut batch, mut told) = (0, Vec::new(), Vec::new());
     // What a node that has just started waits for.
-    let body = Body::DoubtReply { remembered: Index(0), last: (Term(0), Index(0)) };
+    let nothing = (Term(0), Index(0));
+    let body = Body::DoubtReply { number: 1, remembered: Index(0), last: nothing };
     gateway.hear(other, raft((other, own), Term(0), body)).expect("there is such a group");
     for turn in 0_u64.. {
         // The shard's inbox is never empty, so that no look at its log finds it idle.

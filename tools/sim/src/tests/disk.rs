@@ -145,6 +145,20 @@ fn an_honest_sync_brings_what_was_promised() {
 }
 
 #[test]
+fn what_is_forgotten_goes_all_at_once() {
+    for seed in 0..50 {
+        let mut rig = rig(seed);
+        rig.disk.health.lies = true;
+        rig.disk.health.forgets = true;
+        rig.run(write(0, 3));
+        rig.run(write(1, 4));
+        rig.disk.health.lies = false;
+        rig.end(End::PowerCut);
+        assert_eq!((rig.sectors(0, 3), rig.sectors(1, 4)), (0, 0));
+    }
+}
+
+#[test]
 fn mishaps_happen_to_one_write() {
     for seed in 0..50 {
         let mut rig = rig(seed);
