@@ -14,8 +14,11 @@ pub const PATIENCE_MICROS: u64 = 2_000_000;
 // Once enough nodes live to elect a leader, a pulse says so and somebody stands within two timeouts.
 const _: () =
     assert!(Timing::USUAL.pulse_micros + 2 * Timing::USUAL.election_micros() < PATIENCE_MICROS);
-/// Monotonic microseconds between rounds: an election takes longer than that.
-const PAUSE_MICROS: u64 = 15_000;
+/// Monotonic microseconds before the second round: whoever is handed a group leads it a few writes of its
+/// log later.
+const PAUSE_MICROS_MIN: u64 = 2_000;
+/// The same between later rounds, at most; doubled from one to the next: an election takes longer.
+const PAUSE_MICROS_MAX: u64 = 16_000;
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,9 @@ pub struct Route {
     /// How many of those that should not hold the group were asked, and whether one was since the last
     /// pause.
     strayed: (usize, bool),
+    /// Monotonic microseconds of the next pause.
+    /// Invariant: `PAUSE_MICROS_MIN` doubled some times, and never more than `PAUSE_MICROS_MAX`.
+    pause: u64,
 }
 
 impl Route {
@@ -72,7 +78,8 @@ impl Route {
         (is_read, now): (bool, u64),
     ) -> Route {
         let (asked, strayed) = (Vec::new(), (0, false));
-        Route { own, replicas, is_read, began: now, asked, leader, strayed }
+        let pause = PAUSE_MICROS_MIN;
+        Route { own, replicas, is_read, began: now, asked, leader, strayed, pause }
     }
 
     /// Whom to ask first.
@@ -110,7 +117,7 @@ impl Route {
                 }
                 // It was asked and said so itself, or an election is under way.
                 self.leader = Some(leader);
-                return Step::Wait(PAUSE_MICROS);
+                return self.pause();
             }
             Outcome::Elsewhere(None) | Outcome::Unreached | Outcome::Unknown => {}
         }
@@ -121,8 +128,15 @@ impl Route {
                 self.strayed = (self.strayed.0 + 1, true);
                 Step::Anyone(self.strayed.0 - 1)
             }
-            None => Step::Wait(PAUSE_MICROS),
+            None => self.pause(),
         }
+    }
+
+    fn pause(&mut self) -> Step {
+        let micros = self.pause;
+        assert!((PAUSE_MICROS_MIN..=PAUSE_MICROS_MAX).contains(&micros), "pauses are bounded");
+        self.pause = PAUSE_MICROS_MAX.min(2 * micros);
+        Step::Wait(micros)
     }
 
     fn untried(&self) -> Option<NameTag> {

@@ -5,10 +5,13 @@ use std::path::Path;
 use crate::gate;
 
 /// What can be said, the variable that the drills read, and what counts if nothing is said.
-const SIZES: [(&str, &str, u64); 5] = [
+const SIZES: [(&str, &str, u64); 8] = [
     ("--kills", "DRILL_KILLS", 200),
     ("--all", "DRILL_ALL", 50),
     ("--rounds", "DRILL_ROUNDS", 5),
+    ("--cycles", "DRILL_CYCLES", 20),
+    ("--seconds", "DRILL_SECONDS", 20),
+    ("--memory", "DRILL_MEMORY", 0),
     ("--rest", "DRILL_REST_MS", 70),
     ("--seed", "DRILL_SEED", 1),
 ];

@@ -32,7 +32,7 @@ cargo xtask ci --fast   format, clippy, tidy
 cargo xtask tidy        the house rules alone
 cargo xtask docs        writes the documents that follow from tables
 cargo xtask drill       real processes and real faults, at length; --kills 200 --all 50 --rounds 5
-                        --rest 70 --seed 1 and names of drills may follow
+                        --cycles 20 --seconds 20 --memory 0 --rest 70 --seed 1 and names of drills may follow
 cargo xtask fix         applies what clippy can mend, formats, and does what docs does";
 
 fn main() -> ExitCode {

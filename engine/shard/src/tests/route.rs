@@ -68,6 +68,19 @@ fn a_node_that_leads_but_cannot_serve_yet_is_given_time() {
 }
 
 #[test]
+fn whoever_is_handed_a_group_is_asked_again_soon_and_then_less_and_less_often() {
+    let mut route = route(1, false);
+    assert_eq!(route.first(), Step::Here);
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        let Step::Wait(micros) = route.next(leads(1), 1) else { panic!("it cannot serve yet") };
+        pauses.push(micros);
+        assert_eq!(route.next(Outcome::Waited, 2), Step::Here);
+    }
+    assert_eq!(pauses, [2_000, 4_000, 8_000, 16_000, 16_000, 16_000]);
+}
+
+#[test]
 fn a_group_on_the_move_is_found_where_it_still_is() {
     // This node should hold it, and does not yet; those that do should not.
     let mut route = Route::new(NameTag(1), vec![NameTag(1)], None, (false, 0));

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use model::cluster::{NameTag, name_tag, replicas};
+use model::ids::GroupId;
+
 use crate::client::{Client, Told};
-use crate::ground::until;
-use crate::node::Node;
+use crate::ground::{size, until};
+use crate::node::{GROUPS, NAMES, Node};
 use crate::switch::{NODES, Switch};
 
 /// Three nodes, some of which may be down. The thread that made it is at the clients' host.
@@ -24,7 +27,10 @@ impl Fleet {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("faults-{}-{count}", std::process::id());
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        // What nodes with disks of their own do to each other is not what those do that share one.
+        let is_in_memory = 0 < size("DRILL_MEMORY", 0);
+        let place = if is_in_memory { "/dev/shm" } else { env!("CARGO_TARGET_TMPDIR") };
+        let directory = Path::new(place).join(name);
         let nodes = (0..NODES).map(|place| Node::new(place, &directory)).collect();
         Fleet { nodes, switch, directory }
     }
@@ -59,6 +65,14 @@ impl Fleet {
         let text = String::from_utf8(metrics.expect("it was told")).expect("metrics are text");
         let series = text.lines().filter(|line| line.starts_with("starcite_groups_led{"));
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// Waits until every group is led by the node that should lead it when nobody says otherwise.
+    pub(crate) fn await_order(&self) {
+        let count =
+            |node: usize| (0..GROUPS).filter(|group| leader(GroupId(*group)) == node).count();
+        let is_orderly = |node: usize| self.led(node) == count(node) as u64;
+        until("each leads what it should", || (0..NODES).all(is_orderly));
     }
 
     /// Runs a command beside a node's data; whether it succeeded, and what it printed.
@@ -100,6 +114,13 @@ impl Drop for Fleet {
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The node that leads a group when nobody says otherwise.
+pub(crate) fn leader(group: GroupId) -> usize {
+    let names: Vec<NameTag> = NAMES.iter().map(|name| name_tag(name)).collect();
+    let first = replicas(group, &names, 1);
+    names.iter().position(|name| first == [*name]).expect("it is one of them")
 }
 
 /// What a node answers with 200.

@@ -24,6 +24,8 @@ use crate::switch::NODES;
 const REST: &str = r#","tenant_id":"service","metadata":{"starcite_principal":{"tenant_id":"service","actor":"service:service","principal_type":"service","principal_id":"service"}},"refs":{},"idempotency_key":null"#;
 /// Milliseconds a client rests between two requests, at most.
 const REST_MS: u64 = 140;
+/// The same for a client that is to notice every pause.
+const STEADY_REST_MS: u64 = 4;
 /// Bytes an event is filled with, at most.
 const PADDING_MAX: u64 = 800;
 /// Events of a page.
@@ -68,6 +70,25 @@ pub(crate) fn clients(record: &Arc<Record>) -> Vec<JoinHandle<()>> {
     threads
 }
 
+/// Starts one client for each session that counts and hardly rests, and nobody else: its silences are
+/// the cluster's. Nobody talks to the node that is to be avoided.
+pub(crate) fn steady(record: &Arc<Record>, avoided: Option<usize>) -> Vec<JoinHandle<()>> {
+    let client = |session: usize| {
+        let record = Arc::clone(record);
+        let id = u32::try_from(session).expect("sessions are few");
+        thread::spawn(move || {
+            let _ends = EndsWithMe(Arc::clone(&record));
+            let hand = Hand::new(record, (session, id), false);
+            let mut hand = Hand { rest_ms: STEADY_REST_MS, avoided, ..hand };
+            if avoided.is_some_and(|node| hand.node == Some(node)) {
+                hand.turn();
+            }
+            hand.produce();
+        })
+    };
+    (0..SESSIONS).map(client).collect()
+}
+
 /// Starts whoever follows.
 pub(crate) fn tails(record: &Arc<Record>) -> Vec<JoinHandle<()>> {
     let tail = |session: usize| {
@@ -100,6 +121,8 @@ struct Hand {
     dice: Dice,
     /// The node it talks to; `None` for the balancer.
     node: Option<usize>,
+    /// A node it never talks to itself.
+    avoided: Option<usize>,
     /// The newest head it was told.
     head: u64,
     /// Milliseconds it rests between two requests, at most.
@@ -118,7 +141,8 @@ impl Hand {
         let dice = Dice::new(u64::from(id), Salt(11));
         let node = (!through).then_some(id as usize % NODES);
         let rest_ms = size("DRILL_REST_MS", REST_MS);
-        Hand { record, session, id, client: Client::new(), dice, node, head: 0, rest_ms }
+        let client = Client::new();
+        Hand { record, session, id, client, dice, node, avoided: None, head: 0, rest_ms }
     }
 
     fn address(&self) -> SocketAddr {
@@ -131,7 +155,11 @@ impl Hand {
 
     /// Asks somebody else from now on.
     fn turn(&mut self) {
-        self.node = self.node.map(|node| (node + 1) % NODES);
+        let next = |node: usize| (node + 1) % NODES;
+        self.node = self.node.map(next);
+        if self.node.is_some() && self.node == self.avoided {
+            self.node = self.node.map(next);
+        }
         rest(self.dice.between(2, 10));
     }
 

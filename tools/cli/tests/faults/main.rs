@@ -34,6 +34,10 @@ mod node;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod sick;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod switch;

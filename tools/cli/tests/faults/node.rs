@@ -18,6 +18,9 @@ const PORT: u16 = 4000;
 const PEER_PORT: u16 = 4100;
 /// What nodes are called.
 pub(crate) const NAMES: [&str; NODES] = ["a", "b", "c"];
+/// Raft groups, and the shards of each node.
+pub(crate) const GROUPS: u32 = 16;
+pub(crate) const SHARDS: u32 = 2;
 const SECRET: &str = "what only these nodes know";
 /// Small stores make a node write chunks and checkpoints all the time.
 const STORES: [&str; NODES] = ["64MB", "1MB", "2GB"];
@@ -73,8 +76,8 @@ impl Node {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("RUST_BACKTRACE", "1").env("STARCITE_DATA_DIR", self.data());
         command.env("STARCITE_AUTH_MODE", "none").env("PORT", PORT.to_string());
-        command.env("STARCITE_CORES", "1").env("STARCITE_SHARDS", "2");
-        command.env("STARCITE_NUM_GROUPS", "16").env("NODE_NAME", self.name());
+        command.env("STARCITE_CORES", "1").env("STARCITE_SHARDS", SHARDS.to_string());
+        command.env("STARCITE_NUM_GROUPS", GROUPS.to_string()).env("NODE_NAME", self.name());
         command.env("CLUSTER_NODES", list.join(",")).env("SECRET_KEY_BASE", SECRET);
         command.env("STARCITE_EVENT_STORE_MAX_SIZE", STORES[self.place]);
         command.stdin(Stdio::null());

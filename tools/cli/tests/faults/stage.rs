@@ -7,7 +7,7 @@ use histories::time::Time;
 use histories::verdict::Findings;
 
 use crate::balancer::Balancer;
-use crate::figures::{Phase, print_phase, print_recoveries};
+use crate::figures::{Phase, print_phases, print_recoveries};
 use crate::fleet::Fleet;
 use crate::ground::{alone, skipped};
 use crate::judge;
@@ -33,6 +33,19 @@ pub(crate) struct Stage {
 impl Stage {
     /// Puts it up, this thread at the clients' host from now on; `None` where the machine forbids it.
     pub(crate) fn up(name: &'static str) -> Option<Stage> {
+        Stage::under(name, load::clients)
+    }
+
+    /// The same with clients that notice every pause, none of which talks to the node that is to be
+    /// avoided, and nothing else.
+    pub(crate) fn steady(name: &'static str, avoided: Option<usize>) -> Option<Stage> {
+        Stage::under(name, |record| load::steady(record, avoided))
+    }
+
+    fn under(
+        name: &'static str,
+        load: impl FnOnce(&Arc<Record>) -> Vec<JoinHandle<()>>,
+    ) -> Option<Stage> {
         let alone = alone();
         let switch = match Switch::new() {
             Ok(switch) => switch,
@@ -47,7 +60,7 @@ impl Stage {
         let record = Arc::new(Record::new());
         load::create(&record);
         let balancer = Balancer::start();
-        let (clients, tails) = (load::clients(&record), load::tails(&record));
+        let (clients, tails) = (load(&record), load::tails(&record));
         let stage = Stage {
             record,
             name,
@@ -129,8 +142,15 @@ impl Stage {
             self.balancer.repeated(),
             self.fleet.switch.lost(),
         );
+        let mut names: Vec<&str> = Vec::new();
         for phase in &self.phases {
-            print_phase(&self.record, phase);
+            if !names.contains(&&*phase.name) {
+                names.push(&phase.name);
+            }
+        }
+        for name in names {
+            let phases = self.phases.iter().filter(|phase| phase.name == name);
+            print_phases(&self.record, name, &phases.collect::<Vec<_>>());
         }
         let mut kinds: Vec<&str> = self.hits.iter().map(|(what, _)| *what).collect();
         kinds.sort_unstable();

@@ -42,7 +42,7 @@ fn a_rolling_restart_is_seen_by_nobody() {
 /// Slows the disk of a node down; whether that can be done here.
 fn slow(stage: &Stage, node: usize) -> bool {
     let node = &stage.fleet.nodes[node];
-    match Throttle::new(node.pid(), &node.data(), SLOW_WRITES) {
+    match Throttle::disk(node.pid(), &node.data(), SLOW_WRITES) {
         Ok(_throttle) => {
             rest(SLOW_MS);
             true
