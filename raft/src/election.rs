@@ -112,9 +112,9 @@ impl Node {
     /// Somebody comes back or cannot be elected while we wait for long: it may be our turn. Not before an
     /// election timeout from now, and not later than in two; hearing of it again changes nothing.
     pub(crate) fn wait_less(&mut self) {
-        let waits = matches!(self.state, State::Follower | State::PreCandidate(_));
+        let leads = matches!(self.state, State::Leader(_));
         let latest = self.elapsed.saturating_add(2 * self.election_ticks);
-        if waits && self.leader.is_none() && latest < self.timeout && 1 < self.width() {
+        if !leads && self.leader.is_none() && latest < self.timeout && 1 < self.width() {
             let soon = self.elapsed + self.election_ticks;
             self.timeout = soon + 1 + self.jitter.below(self.election_ticks);
         }

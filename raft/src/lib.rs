@@ -31,8 +31,8 @@
 //!    behind it stay if the one at its place has its term; otherwise none does.
 //! 5. After a crash, [`Node::new`] gets exactly what was durable: the last hard state, the snapshot the
 //!    log begins with (a checkpoint of the driver, or one that was taken over), and the entries behind.
-//!    Whoever cannot tell whether the end of the log is missing says so ([`Restored::doubtful`]), and
-//!    again after every restart for as long as [`Node::is_doubtful`] said yes. A node that comes back
+//!    Whoever cannot tell whether the end of the log is missing says so ([`Restored::doubtful`], with a
+//!    number no other life of the node has), and again after every restart for as long as [`Node::is_doubtful`] said yes. A node that comes back
 //!    with less, and does not say so, breaks the group; one whose disk is gone comes back under another
 //!    id, as a new member.
 //!
@@ -87,11 +87,12 @@
 //! 7. A node that cannot hear does not disturb those that can: it asks before it stands, and who hears a
 //!    leader refuses. A leader that hears no quorum for an election timeout steps down. After elections in
 //!    vain all of them wait longer, up to nine timeouts: where a round trip takes longer than a timeout,
-//!    somebody is elected all the same. When a machine is back they wait two at most.
+//!    somebody is elected all the same. When enough machines are back they wait two at most.
 //! 8. A change of members counts from when it is in the log. One is made at a time, and only by a leader
 //!    that has committed something of its own; it is finished by the leader, whoever that is by then.
 //!    Whoever it removes is told, also if it was away: a node that hears no leader asks those it knows,
-//!    and who leads sends it the log until it knows that it is no member. It counts for nothing.
+//!    and who leads sends it the log until it knows that it is no member. It counts for nothing,
+//!    but a newer term of its unseats that leader once.
 //! 9. A node in doubt neither votes nor stands before it has asked the others, and never for a log that
 //!    ends before the longest it has heard of. That is safe as long as no other loses anything meanwhile
 //!    and all others can be asked; if some cannot, it goes on without them after two election timeouts.

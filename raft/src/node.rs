@@ -52,10 +52,10 @@ pub struct Restored {
     pub snapshot: Snapshot,
     /// The log from there on, without a hole.
     pub entries: Vec<Entry>,
-    /// Whether the end of the log may be missing: something was being written when the node stopped and
-    /// cannot be read, or the node was in doubt when it stopped. Then it asks the others before it votes.
-    /// A number that no other life of this node has: what others answer to the questions of an earlier
-    /// one does not tell what they have heard of it since.
+    /// Set if the end of the log may be missing: something was being written when the node stopped and cannot
+    /// be read, or the node was in doubt when it stopped. Then it asks the others before it votes. The number
+    /// must be new in each life of this node, and goes with the questions and their answers: what was answered
+    /// to an earlier life does not tell what was heard of it since.
     pub doubtful: Option<u64>,
 }
 

@@ -163,7 +163,7 @@ metrics! {
     SnapshotsInstalled "starcite_snapshots_installed_total" Counter, Count, ["shard"],
         "Snapshots taken over from other nodes.";
     NewcomerWaits "starcite_newcomer_waits_total" Counter, Count, ["shard"],
-        "Times a group began to refuse what the log had no room to keep for a member that learns.";
+        "Times a group began to wait for a member that learns: what the log has no room to keep is refused.";
     NoSpace "starcite_no_space" Gauge, Count, ["shard"],
         "1 while appends are refused for lack of disk space, else 0.";
     LogBatches "starcite_log_batches_total" Counter, Count, ["shard"],

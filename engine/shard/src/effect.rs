@@ -336,7 +336,7 @@ pub struct Facts {
     pub snapshots_sent: u64,
     /// Snapshots taken over from other nodes.
     pub snapshots_installed: u64,
-    /// Times a group began to refuse commands that the log had no room to keep for one that learns.
+    /// Times a group began to wait for one that learns: it refuses what the log has no room to keep.
     pub newcomer_waits: u64,
 }
 

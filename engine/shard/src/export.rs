@@ -38,6 +38,8 @@ pub(crate) struct Exports {
     leaving: BTreeMap<(usize, NodeId), Leaving>,
     /// Followers that could not go on from a snapshot they had taken over.
     outrun: BTreeMap<(usize, NodeId), Outrun>,
+    /// Slots of groups that wait for such a follower, or have.
+    waits: BTreeMap<usize, Wait>,
     /// The number of the newest snapshot.
     newest: u64,
 }
@@ -72,6 +74,8 @@ struct Leaving {
     at: u64,
     /// When its snapshot was begun.
     begun_at: u64,
+    /// Whether it has asked for another since, though the log keeps what follows this one.
+    asked: bool,
 }
 
 /// A follower whose snapshots are old when it has taken them over.
@@ -81,29 +85,33 @@ struct Outrun {
     times: u32,
     /// Microseconds from the beginning of the last of them until that showed.
     took: u64,
-    /// Until when its group waits for it, if it does.
+}
+
+/// A group that waits for one that learns, whichever that is: its waits must not add up.
+#[derive(Debug, Default)]
+struct Wait {
+    /// Until when, if it does.
     until: Option<u64>,
-    /// How often its group has waited in vain.
+    /// How often it has in vain.
     in_vain: u32,
-    /// Until when its group does not wait again.
+    /// Until when it does not again.
     rests_until: u64,
 }
 
-impl Outrun {
-    /// A snapshot is begun: whether the group begins to wait for the follower.
-    fn begin(&mut self, now: Now) -> bool {
-        let is_due = NEWCOMER_OUTRUN_MAX <= self.times && self.rests_until <= now.monotonic;
-        if !is_due || self.until.is_some() {
+impl Wait {
+    /// Begins to wait for a follower, if the group may.
+    fn begin(&mut self, outrun: &Outrun, now: Now) -> bool {
+        if self.until.is_some() || now.monotonic < self.rests_until {
             return false;
         }
-        let wait = self.took.saturating_mul(2);
-        let wait = wait.clamp(NEWCOMER_WAIT_MS * 1_000, NEWCOMER_WAIT_MAX_MS * 1_000);
-        self.until = Some(now.monotonic + wait);
+        let micros = outrun.took.saturating_mul(2);
+        let micros = micros.clamp(NEWCOMER_WAIT_MS * 1_000, NEWCOMER_WAIT_MAX_MS * 1_000);
+        self.until = Some(now.monotonic + micros);
         true
     }
 
     /// Ends a wait that is over.
-    fn look(&mut self, now: Now) {
+    fn end_late(&mut self, now: Now) {
         if self.until.is_some_and(|until| until <= now.monotonic) {
             let doubled = self.in_vain.min(NEWCOMER_REST_DOUBLED_MAX);
             self.rests_until = now.monotonic + ((NEWCOMER_WAIT_MAX_MS * 1_000) << doubled);
@@ -138,8 +146,14 @@ impl Exports {
 
     /// Whether a group waits for one that learns.
     pub(crate) fn holds(&self, slot: usize) -> bool {
-        let mut outrun = self.outrun.range((slot, NodeId(0))..=(slot, NodeId(u64::MAX)));
-        outrun.any(|(_, outrun)| outrun.until.is_some())
+        self.waits.get(&slot).is_some_and(|wait| wait.until.is_some())
+    }
+
+    /// A follower takes a snapshot from its beginning: whether its group begins to wait for it.
+    fn wait_for(&mut self, slot: usize, to: NodeId, now: Now) -> bool {
+        let outrun = self.outrun.get(&(slot, to));
+        let outrun = outrun.filter(|outrun| NEWCOMER_OUTRUN_MAX <= outrun.times);
+        outrun.is_some_and(|outrun| self.waits.entry(slot).or_default().begin(outrun, now))
     }
 
     fn is_wanted(&self, slot: usize, to: NodeId) -> bool {
@@ -162,9 +176,10 @@ impl Export {
 impl Shard {
     /// A follower needs a snapshot.
     pub(crate) fn begin_export(&mut self, slot: usize, to: NodeId, now: Now) {
-        if let Some(leaving) = self.exports.leaving.get(&(slot, to)) {
+        if let Some(leaving) = self.exports.leaving.get_mut(&(slot, to)) {
             let group = &mut self.groups[slot];
-            if group.node.status().first <= leaving.has.next() {
+            let goes_on = group.node.status().first <= leaving.has.next();
+            if goes_on && !std::mem::replace(&mut leaving.asked, true) {
                 // What it said before it had the snapshot was overtaken by what it said of that.
                 group.node.snapshot_ended(to);
                 return self.wake(slot);
@@ -266,11 +281,14 @@ impl Shard {
             silent < SNAPSHOT_SILENCE_MS * 1_000
         });
         // Who votes is behind for a while; who learns would never come to vote.
-        outrun.retain(|(slot, to), outrun| {
+        outrun.retain(|(slot, to), _| {
             let node = &groups[*slot].node;
-            let learns = node.membership().learners.contains(to);
-            outrun.look(now);
-            node.status().role.leads() && learns
+            node.status().role.leads() && node.membership().learners.contains(to)
+        });
+        let is_outrun = |slot: usize| outrun.keys().any(|(other, _)| *other == slot);
+        self.exports.waits.retain(|slot, wait| {
+            wait.end_late(now);
+            is_outrun(*slot)
         });
     }
 
@@ -321,11 +339,8 @@ impl Shard {
     ) {
         let group = self.groups[slot].id;
         let part = self.next_part((from, slot), number, offset, now);
-        if offset == 0
-            && matches!(part, Part::Bytes(_))
-            && let Some(outrun) = self.exports.outrun.get_mut(&(slot, from))
-        {
-            self.facts.newcomer_waits += u64::from(outrun.begin(now));
+        if offset == 0 && matches!(part, Part::Bytes(_)) {
+            self.facts.newcomer_waits += u64::from(self.exports.wait_for(slot, from, now));
         }
         let step = match part {
             Part::Bytes(bytes) => SnapshotStep::Frames { number, offset, bytes },
@@ -395,7 +410,8 @@ impl Shard {
         if installed {
             self.facts.snapshots_sent += 1;
             let has = export.head.as_ref().map_or(export.offered, |head| head.last).1;
-            let leaving = Leaving { has, at: now.monotonic, begun_at: export.begun_at };
+            let (at, begun_at) = (now.monotonic, export.begun_at);
+            let leaving = Leaving { has, at, begun_at, asked: false };
             self.exports.leaving.insert(key, leaving);
         } else {
             let until = now.monotonic + SNAPSHOT_SILENCE_MS * 1_000;

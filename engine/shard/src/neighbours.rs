@@ -224,24 +224,36 @@ impl Shard {
     }
 
     /// A shard of another node lives again: what it may have missed is sent, and where nobody leads since
-    /// too few lived, it may be enough for an election.
+    /// too few lived, there are enough for an election.
     fn returned(&mut self, node: NodeId, shard: ShardId, shards: usize) {
         for slot in 0..self.groups.len() {
-            let group = &mut self.groups[slot];
+            let group = &self.groups[slot];
             let theirs = group.id.0 as usize % shards == shard.0 as usize;
             if !theirs || !group.node.membership().is_member(node) {
                 continue;
             }
             let status = group.node.status();
             if status.role == Role::Leader {
-                group.node.wake();
-            } else if status.leader.is_none() {
-                group.node.peer_is_back();
+                self.groups[slot].node.wake();
+            } else if status.leader.is_none() && self.makes_enough(slot, node) {
+                self.groups[slot].node.peer_is_back();
             } else {
                 continue;
             }
             self.wake(slot);
         }
+    }
+
+    /// Whether most voters of a group live, and only with this one of them. Where they do without it, a pulse
+    /// of its was late: that may happen again and again, and elections take their time then.
+    fn makes_enough(&self, slot: usize, node: NodeId) -> bool {
+        let (members, own) = (self.groups[slot].node.membership(), self.options.cluster.own);
+        [&members.voters, &members.outgoing].into_iter().any(|voters| {
+            let lives = |id: &&NodeId| **id == own || self.lives(**id, slot);
+            let others = voters.iter().filter(|id| **id != node).filter(lives).count();
+            let needed = voters.len() / 2 + 1;
+            voters.contains(&node) && others + 1 == needed
+        })
     }
 
     /// A shard of another node gives no sign of life: the groups it leads need another leader.

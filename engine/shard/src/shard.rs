@@ -116,7 +116,7 @@ pub struct Shard {
     pub(crate) log_active_at: u64,
     /// When to try again after there was no room for a segment.
     pub(crate) segment_retry_at: Option<u64>,
-    /// When to try again after there was no room for a flush.
+    /// When to try again after there was no room for a flush; until one is whole.
     pub(crate) flush_retry_at: Option<u64>,
     /// What the disk's room means for the groups here and elsewhere.
     pub(crate) room: Room,

@@ -50,11 +50,7 @@ impl Shard {
                 let import = self.import.as_mut().and_then(|import| import.stream(file));
                 match import.or(self.repairs.stream(file)) {
                     Some(stream) => stream.written(buffer),
-                    None => {
-                        // There is room again, also if it is long until the flush is published.
-                        self.flush_retry_at = None;
-                        self.flush.written(file, buffer);
-                    }
+                    None => self.flush.written(file, buffer),
                 }
             }
             Completion::FilePublished { file } => {
@@ -135,8 +131,11 @@ impl Shard {
 
     fn wants_flush(&self) -> bool {
         let memory = self.options.hot_bytes_max / 2 <= self.machine.hot_bytes;
+        // One that found no room is tried again whether or not it is needed yet: only a whole one shows that
+        // there is some, since what it had written until then was given back.
+        let failed = self.flush_retry_at.is_some();
         BatchNumber(0) < self.wal.durable_batch()
-            && (self.flush_due || (memory && self.changed_since_flush))
+            && (self.flush_due || failed || (memory && self.changed_since_flush))
     }
 
     /// Looks whether the log is long enough for a flush that lets a part of it go. Entries that are old

@@ -98,12 +98,7 @@ impl UringDisk {
 
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.has_log_idle() && self.0.jobs.get() == 0
-    }
-
-    /// Whether no batch of the log is under way.
-    pub(crate) fn has_log_idle(&self) -> bool {
-        self.0.batch.get().is_none()
+        self.0.batch.get().is_none() && self.0.jobs.get() == 0
     }
 
     /// Takes what a file thread has done.

@@ -33,10 +33,9 @@ pub(crate) const TICK_CLUSTER: Duration = Duration::from_millis(25);
 const SHOW: Duration = Duration::from_millis(500);
 /// The same while somebody waits for what they show: before it is ready, and when it is to stop.
 const SHOW_WATCHED: Duration = Duration::from_millis(25);
-/// How long a disk must have room before that is told: what was written meanwhile may fill it again.
+/// How long a disk must have room before that is said: what was written meanwhile may fill it again.
 const SPACE_STAYS: Duration = Duration::from_secs(5);
-/// How long a stopping core waits for requests under way once no new ones can come, and then for what
-/// the disk does beside the log.
+/// How long a stopping core waits for requests under way once no new ones can come.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Time as shards see it: microseconds since the process began to serve, the same on every core.
@@ -137,7 +136,7 @@ impl Driver {
         let mut effects = Vec::new();
         let mut shown: Option<(Instant, bool)> = None;
         let mut drain_until: Option<Instant> = None;
-        let mut told = Told::default();
+        let mut warned = Warned::default();
         loop {
             self.gather(&mut inputs).await;
             if ending() {
@@ -155,7 +154,7 @@ impl Driver {
             if shown.is_none_or(is_due) {
                 shown = Some((at, is_ready));
                 self.show(&meters);
-                self.tell(at, &mut told);
+                self.warn(at, &mut warned);
             }
             if self.stopper.doors_closed() {
                 self.inbox.finish();
@@ -230,18 +229,18 @@ impl Driver {
     }
 
     /// Says what an operator should know at once.
-    fn tell(&self, at: Instant, told: &mut Told) {
+    fn warn(&self, at: Instant, warned: &mut Warned) {
         let shard = self.id.0;
         if self.shard.no_space() {
-            if told.no_space.replace(at).is_none() {
+            if warned.no_space.replace(at).is_none() {
                 tracing::warn!(shard, "no room on the disk: appends may be refused");
             }
-        } else if told.no_space.is_some_and(|last| last + SPACE_STAYS <= at) {
-            told.no_space = None;
+        } else if warned.no_space.is_some_and(|last| last + SPACE_STAYS <= at) {
+            warned.no_space = None;
             tracing::info!(shard, "room on the disk again");
         }
         let waits = self.shard.facts().newcomer_waits;
-        if std::mem::replace(&mut told.newcomer_waits, waits) < waits {
+        if std::mem::replace(&mut warned.newcomer_waits, waits) < waits {
             tracing::warn!(
                 shard,
                 "appends are faster than a new member catches up: some may be refused for its sake"
@@ -258,23 +257,13 @@ impl Driver {
         too_late || unanswered == 0
     }
 
-    /// Waits until the disk has done what it was given: the batch of the log however long it takes, the
-    /// rest for a while. The shard is not told: it would write on. What it had taken in and not given to the
-    /// disk, nobody was told to be done.
-    async fn await_disk(&self, told: &mut Vec<Input>) {
-        let until = Instant::now() + DRAIN;
+    /// Waits until the disk has done what it was given. The shard is not told: it would write on. What
+    /// it had taken in and not given to the disk, nobody was told to be done.
+    async fn await_disk(&self, drained: &mut Vec<Input>) {
         while !self.disk.is_idle() {
-            if until <= Instant::now() && self.disk.has_log_idle() {
-                tracing::warn!(shard = self.id.0, "stopping with a disk that does not answer");
-                return;
-            }
-            poll_fn(
-                |cx| if self.pulse.due() { Poll::Ready(()) } else { self.inbox.poll_waiting(cx) },
-            )
-            .await;
-            self.pulse.due.set(false);
-            self.inbox.take_turn(told);
-            told.clear();
+            poll_fn(|cx| self.inbox.poll_waiting(cx)).await;
+            self.inbox.take_turn(drained);
+            drained.clear();
             if ending() {
                 return pending().await;
             }
@@ -282,10 +271,10 @@ impl Driver {
     }
 }
 
-/// What was told of a shard, so that it is told once.
+/// What operators were warned of, so that it is said once.
 #[derive(Debug, Default)]
-struct Told {
-    /// When the disk was last seen without room, until it is told that it has some.
+struct Warned {
+    /// When the disk was last seen without room, until it is said that it has some.
     no_space: Option<Instant>,
     /// Times groups had begun to wait for one that learns.
     newcomer_waits: u64,

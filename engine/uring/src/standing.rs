@@ -257,7 +257,7 @@ impl Standing {
         let is_news = known.intent != *intent || known.write != write;
         if is_news || (complete && !known.complete) {
             *known = Wanted { intent: intent.clone(), complete: known.complete || complete, write };
-            drop(known);
+            // Before anybody sees what is wanted: shards that do not know it yet are told apart by this.
             self.revision.fetch_add(1, Ordering::Release);
         }
     }

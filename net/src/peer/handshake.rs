@@ -22,7 +22,7 @@ use super::frame::Lane;
 use super::keys::{Key, Nonce, PROOF_BYTES, Seal, Side};
 
 /// Versions of what follows the handshake that this program speaks, the first and the last.
-pub(crate) const VERSIONS: (u16, u16) = (1, 1);
+pub(crate) const VERSIONS: (u16, u16) = (2, 2);
 
 /// Who a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]

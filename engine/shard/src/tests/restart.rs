@@ -149,6 +149,28 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
 }
 
 #[test]
+fn a_disk_is_full_until_all_of_a_flush_finds_room() {
+    let mut world = World::new(2, 60_000);
+    world.create("s");
+    world.disk.full_for_checkpoints = true;
+    let text = "x".repeat(1_000);
+    while !world.shard.gauges().no_space {
+        world.append(append("s", None, &text)).unwrap();
+    }
+    // Chunks find room each time, and give it back.
+    let tried = world.disk.checkpoints_tried;
+    for _ in 0..500 {
+        world.pass(10_000);
+        assert!(world.shard.gauges().no_space);
+    }
+    let tried = world.disk.checkpoints_tried - tried;
+    assert!((8..=11).contains(&tried), "twice a second, not {tried} times in five");
+    world.disk.full_for_checkpoints = false;
+    world.pass(1_000_000);
+    assert!(!world.shard.gauges().no_space, "also when there is no need to write anything yet");
+}
+
+#[test]
 fn a_shard_serves_again_however_many_segments_it_has() {
     let mut world = World::new(2, 1 << 30);
     world.create("s");

@@ -324,7 +324,7 @@ fn a_block_nobody_has_ends_the_tail() {
 #[test]
 fn a_leader_with_a_rotten_block_brings_up_a_node_that_lost_its_disk() {
     let mut net = filled(300);
-    net.pass(2_400);
+    net.pass(4_000);
     let leader = net.leaders()[&0];
     let whole = net.events(leader, "s");
     let lost = founders().into_iter().find(|id| *id != leader).unwrap();

@@ -34,6 +34,9 @@ pub(super) struct FakeDisk {
     pub(super) full: bool,
     /// Whether only chunks and checkpoints find none.
     pub(super) full_for_files: bool,
+    /// Whether only checkpoints find none, and how often one was tried.
+    pub(super) full_for_checkpoints: bool,
+    pub(super) checkpoints_tried: u64,
     /// Whether reads fail.
     pub(super) unreadable: bool,
     /// Log writes are held back while set.
@@ -85,7 +88,9 @@ impl Disk for FakeDisk {
                 return;
             }
             DiskOp::FileWrite { file, offset, buffer } => {
-                if self.full || self.full_for_files {
+                let is_checkpoint = matches!(file, FileName::Checkpoint(_));
+                self.checkpoints_tried += u64::from(is_checkpoint && offset == 0);
+                if self.full || self.full_for_files || is_checkpoint && self.full_for_checkpoints {
                     self.temporary.remove(&file);
                     Completion::NoSpace { what: NoSpace::File(file) }
                 } else {

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use crate::peer::frame::{Kind, Label, Lane};
 use crate::peer::handshake::{
-    Acceptor, Dialer, Failure, Guest, Identity, Papers, Refusal, Session, judge, judge_name,
+    Acceptor, Dialer, Failure, Guest, Identity, Papers, Refusal, Session, VERSIONS, judge,
+    judge_name,
 };
 use crate::peer::keys::{Key, Nonce};
 
@@ -23,7 +24,7 @@ fn identity(text: &str) -> Identity {
 
 pub(super) fn papers(text: &str) -> Papers {
     let key = Key::new(&Secret::new(*b"the cluster's secret"));
-    Papers { key, own: identity(text), versions: (1, 1) }
+    Papers { key, own: identity(text), versions: VERSIONS }
 }
 
 /// What either side made of a handshake.

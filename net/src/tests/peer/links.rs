@@ -26,7 +26,9 @@ use super::cluster;
 use crate::peer::channel::Broken;
 use crate::peer::founding::State;
 use crate::peer::frame::{Decoder, Kind, Label, Lane, put};
-use crate::peer::handshake::{Acceptor, Dialer, Failure, Identity, Papers, Refusal, Session};
+use crate::peer::handshake::{
+    Acceptor, Dialer, Failure, Identity, Papers, Refusal, Session, VERSIONS,
+};
 use crate::peer::keys::Key;
 use crate::peer::stream::Blocking;
 use crate::peer::tls::Names;
@@ -136,7 +138,7 @@ impl Node {
             started_at: 2,
         };
         let key = Key::new(config.secret.as_ref().unwrap());
-        Papers { key, own, versions: (1, 1) }
+        Papers { key, own, versions: VERSIONS }
     }
 
     /// A connection to the node that has said nothing.
@@ -380,7 +382,7 @@ fn who_does_not_belong_here_is_refused() {
     assert_eq!(refused(Identity { name: twin, ..own.clone() }), refusal(Refusal::OwnName));
     let member = MemberId(own.member.0 ^ 1 << 40);
     assert_eq!(refused(Identity { member, ..own.clone() }), refusal(Refusal::Member));
-    let versions = Papers { versions: (2, 3), ..papers.clone() };
+    let versions = Papers { versions: (VERSIONS.1 + 1, VERSIONS.1 + 2), ..papers.clone() };
     assert_eq!(node.connect(versions, Lane::Log).map(drop), refusal(Refusal::Version));
     // Who does not know the secret hears nothing at all.
     let key = Key::new(&Secret::new(*b"another secret.."));
