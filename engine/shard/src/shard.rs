@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use model::api::Reply;
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Now, Placement, ShardId};
+use model::limits::{LOG_KEPT_BYTES_PER_SHARD, SEGMENT_BYTES};
 use raft::{Message, NodeId, Receipt, Role};
 use rkyv::util::AlignedVec;
 
@@ -68,6 +69,29 @@ pub struct Options {
 }
 
 impl Options {
+    /// What a server tells a shard: which it is, what names its log (and which of its lives this is), how
+    /// many bytes of events it may hold, and its node's place. All else is as it is everywhere.
+    pub fn new(
+        placement: Placement,
+        shard: ShardId,
+        (log_id, life): (u64, u64),
+        hot_bytes_max: u64,
+        cluster: Cluster,
+    ) -> Options {
+        Options {
+            placement,
+            shard,
+            log_id,
+            life,
+            hot_bytes_max,
+            segment_bytes: SEGMENT_BYTES,
+            log_kept_bytes: LOG_KEPT_BYTES_PER_SHARD,
+            cluster,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
+        }
+    }
+
     /// Whose log it is.
     pub fn identity(&self) -> LogIdentity {
         LogIdentity { log_id: self.log_id, shard: self.shard }

@@ -135,15 +135,11 @@ impl Drop for Server {
 fn fresh_shard(settings: &Settings) -> Shard {
     let shard = ShardId(0);
     ShardDir::new(&settings.data_dir, shard).create().unwrap();
+    let cluster = Cluster::alone(NodeId(1 << 32));
     let options = Options {
-        placement: settings.placement,
-        shard,
-        log_id: 7,
-        life: 1,
-        hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 1 << 20,
-        cluster: Cluster::alone(NodeId(1 << 32)),
+        ..Options::new(settings.placement, shard, (7, 1), 64 * 1024 * 1024, cluster)
     };
     let opening = Opening::new(options.clone());
     let recovery = Recovery::new(options.identity(), options.segment_bytes, opening.floor());

@@ -9,7 +9,7 @@ use model::config::{self, AuthMode, Environment, LogSync, ServeConfig};
 use model::error::Fatal;
 use model::ids::ShardId;
 use model::intent::Intent;
-use model::limits::{LOG_KEPT_BYTES_PER_SHARD, SEGMENT_BYTES};
+use model::limits::SEGMENT_BYTES;
 use model::metric::Metric;
 use net::{Exposition, Operator, OperatorConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -229,15 +229,10 @@ fn open_shards(
     let shards = manifest.placement.shards();
     let life = DataDir::draw_life()
         .map_err(|error| Failure::new(Fatal::Failed, format!("no random numbers: {error}")))?;
-    let options = |shard: ShardId| Options {
-        placement: manifest.placement,
-        shard,
-        log_id: manifest.identity(shard).log_id,
-        life,
-        hot_bytes_max: config.event_store_bytes / u64::from(shards),
-        segment_bytes: SEGMENT_BYTES,
-        log_kept_bytes: LOG_KEPT_BYTES_PER_SHARD,
-        cluster: cluster.clone(),
+    let hot_bytes_max = config.event_store_bytes / u64::from(shards);
+    let options = |shard: ShardId| {
+        let names = (manifest.identity(shard).log_id, life);
+        Options::new(manifest.placement, shard, names, hot_bytes_max, cluster.clone())
     };
     let all: Vec<ShardId> = (0..shards).map(ShardId).collect();
     let mut opened = Vec::with_capacity(all.len());

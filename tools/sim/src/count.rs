@@ -98,6 +98,7 @@ names! {
         JointMembership "joint membership",
         ReopenRefused "damaged node refused to start",
         AllDownAtOnce "all nodes down at once",
+        NewcomerOutwritten "clients rest for a newcomer",
     }
 }
 

@@ -115,6 +115,8 @@ pub(crate) struct Disk {
     late: Vec<Patch>,
     /// How the disk behaves.
     pub(crate) health: Health,
+    /// Microseconds for which the log was written since somebody began to count.
+    pub(crate) log_micros: u64,
     /// What happens to the next log write.
     pub(crate) mishap: Option<Mishap>,
     dice: Dice,
@@ -148,6 +150,7 @@ impl Disk {
             removed: VecDeque::new(),
             late: Vec::new(),
             health,
+            log_micros: 0,
             mishap: None,
             dice,
         }
@@ -193,8 +196,10 @@ impl Disk {
             _ => {}
         }
         let (first, last) = self.health.write_micros;
-        let times = if matches!(op, DiskOp::LogWrite(_)) { self.health.log_times } else { 1 };
+        let is_log = matches!(op, DiskOp::LogWrite(_));
+        let times = if is_log { self.health.log_times } else { 1 };
         let micros = self.dice.between(first, last) * times * self.health.slowness;
+        self.log_micros += if is_log { micros } else { 0 };
         let number = OpNumber(self.next);
         self.next += 1;
         self.in_flight.insert(number, op);

@@ -64,6 +64,25 @@ impl World {
         unled.map(|(group, _)| group).collect()
     }
 
+    /// Counts from now on for how long each log is written.
+    pub(crate) fn begin_to_weigh_logs(&mut self) {
+        let disks = self.nodes.iter_mut().flat_map(|node| &mut node.disks);
+        disks.for_each(|disk| disk.log_micros = 0);
+    }
+
+    /// Whether each group whose members have to change has a newcomer whose log was written nearly all
+    /// the time, for so many microseconds: it took what its disk could.
+    pub(crate) fn newcomers_never_rest(&self, micros: u64) -> bool {
+        self.unsettled().into_iter().all(|group| {
+            let learners = &self.court.members(group).learners;
+            (0..self.nodes.len()).any(|node| {
+                let shard = self.placement(node).shard(GroupId(group)).0 as usize;
+                let this = &self.nodes[node];
+                learners.contains(&this.id()) && 9 * micros <= 10 * this.disks[shard].log_micros
+            })
+        })
+    }
+
     /// How far each group is committed.
     pub(crate) fn marks(&self) -> Vec<Index> {
         (0..self.options.groups).map(|group| self.court.committed(group)).collect()

@@ -210,31 +210,59 @@ impl World {
         TIMEOUTS_MAX * self.options.election() + 5 * SECOND + members
     }
 
-    /// Faults have ended: within a bound of election timeouts everything must work.
+    /// Faults have ended: within a bound of election timeouts everything must work. Members may wait
+    /// until clients rest for once, if these write more than a newcomer's disk can take.
     fn check_liveness(&mut self, healed: Time) {
-        let mut bound = healed + self.patience();
         let since = healed + 3 * MILLI;
         let (marks, heads) = (self.marks(), self.ground.heads.clone());
-        while self.now() < bound {
-            if self.is_well(since, &marks, &heads) {
+        self.begin_to_weigh_logs();
+        let is_well =
+            |world: &World| world.works(since, &marks, &heads) && world.unsettled().is_empty();
+        if self.comes_to(is_well) {
+            return;
+        }
+        let micros = self.now() - healed;
+        if self.works(since, &marks, &heads) && self.newcomers_never_rest(micros) {
+            self.counters.reach(Reached::NewcomerOutwritten);
+            self.ground.hushed = true;
+            self.comes_to(|world| world.unsettled().is_empty());
+            self.ground.hushed = false;
+            if self.comes_to(is_well) {
                 return;
+            }
+        }
+        self.blame_unwell(since, &marks, &heads);
+    }
+
+    /// Lets time pass until it is so, if that is before the bound.
+    fn comes_to(&mut self, is_so: impl Fn(&World) -> bool) -> bool {
+        let begun = self.now();
+        let mut bound = begun + self.patience();
+        while self.now() < bound {
+            if is_so(self) {
+                return true;
             }
             let parts = self.counters.reached(Reached::SnapshotPart);
             let until = bound.min(self.now() + 50 * MILLI);
             self.run_until(until);
             // Whoever is taking over a snapshot gets the time that takes.
             let comes_on = parts < self.counters.reached(Reached::SnapshotPart);
-            if comes_on && bound < healed + SNAPSHOT {
+            if comes_on && bound < begun + SNAPSHOT {
                 bound = bound.max(self.now() + SECOND);
             }
         }
+        false
+    }
+
+    /// Says what does not work.
+    fn blame_unwell(&mut self, since: Time, marks: &[Index], heads: &[u64]) {
         for (node, this) in self.nodes.iter().enumerate() {
             if !this.is_up() {
                 let text = format!("node {node} is down: {:?}", this.broken);
                 self.findings.add(Kind::NotReady, text);
             }
         }
-        for client in self.clients.iter().filter(|client| !client.works(since, &heads)) {
+        for client in self.clients.iter().filter(|client| !client.works(since, heads)) {
             let kind = if client.is_tailer() { Kind::TailDead } else { Kind::Unanswered };
             self.findings.add(kind, client.describe());
         }
@@ -247,15 +275,15 @@ impl World {
             let text = format!("group {group}: {members:?}{}", self.describe_group(group));
             self.findings.add(Kind::NotSettled, text);
         }
-        self.blame_lagging(&marks);
+        self.blame_lagging(marks);
     }
 
-    fn is_well(&self, since: Time, marks: &[Index], heads: &[u64]) -> bool {
+    /// Whether everything works but for members that have to change.
+    fn works(&self, since: Time, marks: &[Index], heads: &[u64]) -> bool {
         self.nodes.iter().all(Node::is_up)
             && self.clients.iter().all(|client| client.works(since, heads))
             && self.groups_hold(marks)
             && self.unled().is_empty()
-            && self.unsettled().is_empty()
     }
 
     /// Clients begin nothing new; what they do not know yet they find out.

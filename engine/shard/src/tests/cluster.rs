@@ -54,22 +54,19 @@ pub(super) fn founders() -> Vec<NodeId> {
 }
 
 pub(super) fn options(own: NodeId, groups: u32, hot_bytes_max: u64) -> Options {
+    let cluster = Cluster {
+        own,
+        founders: founders(),
+        founding_factor: 3,
+        write: (1..=3).map(NameTag).collect(),
+        factor: 3,
+        timing: Timing::default(),
+    };
+    let names = (own.0, 1);
     Options {
-        placement: Placement::new(groups, 1),
-        shard: ShardId(0),
-        log_id: own.0,
-        life: 1,
-        hot_bytes_max,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 32 * 1024,
-        cluster: Cluster {
-            own,
-            founders: founders(),
-            founding_factor: 3,
-            write: (1..=3).map(NameTag).collect(),
-            factor: 3,
-            timing: Timing::default(),
-        },
+        ..Options::new(Placement::new(groups, 1), ShardId(0), names, hot_bytes_max, cluster)
     }
 }
 

@@ -158,15 +158,11 @@ pub(super) struct World {
 }
 
 pub(super) fn options(groups: u32, hot_bytes_max: u64) -> Options {
+    let cluster = Cluster::alone(NodeId(1 << 32));
     Options {
-        placement: Placement::new(groups, 1),
-        shard: ShardId(0),
-        log_id: 7,
-        life: 1,
-        hot_bytes_max,
         segment_bytes: SEGMENT_BYTES,
         log_kept_bytes: 1 << 20,
-        cluster: Cluster::alone(NodeId(1 << 32)),
+        ..Options::new(Placement::new(groups, 1), ShardId(0), (7, 1), hot_bytes_max, cluster)
     }
 }
 

@@ -87,15 +87,11 @@ pub(super) fn open(settings: &Settings) -> Vec<(ShardId, Shard)> {
             dir.create().unwrap();
             let placement = settings.placement;
             let hot_bytes_max = 64 * 1024 * 1024;
+            let cluster = settings.cluster.clone();
             let options = Options {
-                placement,
-                shard,
-                log_id: 7,
-                life: 1,
-                hot_bytes_max,
                 segment_bytes: SEGMENT_BYTES,
                 log_kept_bytes: 1 << 20,
-                cluster: settings.cluster.clone(),
+                ..Options::new(placement, shard, (7, 1), hot_bytes_max, cluster)
             };
             (shard, open_one(options, &dir))
         })

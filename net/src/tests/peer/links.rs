@@ -210,15 +210,11 @@ fn of_shards(config: &ClusterConfig, founding: &Founding) -> Cluster {
 fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> shard::shard::Shard {
     let shard = ShardId(0);
     ShardDir::new(&settings.data_dir, shard).create().unwrap();
+    let cluster = of_shards(config, founding);
     let options = Options {
-        placement: settings.placement,
-        shard,
-        log_id: 7,
-        life: 1,
-        hot_bytes_max: 64 * 1024 * 1024,
         segment_bytes: settings.segment_bytes,
         log_kept_bytes: 1024 * 1024,
-        cluster: of_shards(config, founding),
+        ..Options::new(settings.placement, shard, (7, 1), 64 * 1024 * 1024, cluster)
     };
     let opening = Opening::new(options.clone());
     let recovery = Recovery::new(options.identity(), options.segment_bytes, opening.floor());

@@ -67,4 +67,6 @@ regressions! {
     an_old_leader_need_not_know_what_newer_ones_did "51452",
     /// The checkers did not see what a voter committed alone, from a group's first entry on.
     what_one_voter_commits_alone_is_seen "61 faults=members,empty-disk,kill,pause",
+    /// The judges demanded that a newcomer catch up whose one disk had to take what others spread on three.
+    a_newcomer_takes_what_its_disk_can "201038 faults=members,empty-disk,kill,pause",
 }
