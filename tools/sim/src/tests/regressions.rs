@@ -67,4 +67,7 @@ regressions! {
     an_old_leader_need_not_know_what_newer_ones_did "51452",
     /// The checkers did not see what a voter committed alone, from a group's first entry on.
     what_one_voter_commits_alone_is_seen "61 faults=members,empty-disk,kill,pause",
+    /// A second disk was damaged while one that lied no more still owed what it had promised: two of three
+    /// were lost, of what nobody could have kept.
+    a_disk_that_lies_no_more_still_owes "201027",
 }
