@@ -237,7 +237,7 @@ impl World {
         let damaged: Vec<usize> = self.atlas.damaged().collect();
         for node in damaged {
             let this = &self.nodes[node];
-            let lies = this.disks.iter().any(|disk| disk.health.lies || disk.mishap.is_some());
+            let owes = this.disks.iter().any(crate::disk::Disk::may_forget);
             let holds = (0..self.options.groups).all(|group| {
                 let hosts = self.wanted(GroupId(group));
                 let committed = self.court.committed(group);
@@ -246,7 +246,7 @@ impl World {
                 let holds = self.court.holds(group, this.id(), committed);
                 !hosts.contains(&this.tag) || (votes && holds)
             });
-            if this.is_up() && !this.rotten && this.hurt_in < this.life && !lies && holds {
+            if this.is_up() && !this.rotten && this.hurt_in < this.life && !owes && holds {
                 self.atlas.healed(node);
             }
         }

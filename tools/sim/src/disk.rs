@@ -459,6 +459,12 @@ impl Disk {
         Some(*in_file)
     }
 
+    /// Whether the next loss of power may take what was said to be durable, or the next write be
+    /// said so: a disk that has stopped lying still owes what it promised, until it writes again.
+    pub(crate) fn may_forget(&self) -> bool {
+        self.health.lies || self.mishap.is_some() || !self.promised.is_empty()
+    }
+
     /// Everything is gone.
     pub(crate) fn empty(&mut self) {
         assert!(self.in_flight.is_empty(), "a disk is changed while nobody uses it");

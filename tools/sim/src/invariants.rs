@@ -74,6 +74,8 @@ struct Node {
     votes: BTreeMap<Term, NodeId>,
     /// The term of its newest promise.
     term: Term,
+    /// The newest term it stood in, as far as it may remember that.
+    stood: Term,
     /// What its disk holds: the term of each entry.
     log: BTreeMap<Index, Term>,
     /// What lies up to here is in a checkpoint.
@@ -248,13 +250,26 @@ impl Court {
 
     /// A node says something of a term that it must never go back from.
     pub(crate) fn promises(&mut self, group: u32, term: Term, id: NodeId) {
+        let node = self.speaks(group, term, id);
+        node.term = node.term.max(term);
+    }
+
+    /// A node asks for votes, and gives its own to itself.
+    pub(crate) fn stands(&mut self, group: u32, term: Term, id: NodeId) {
+        let node = self.speaks(group, term, id);
+        node.stood = node.stood.max(term);
+        self.votes(group, term, id, id);
+    }
+
+    fn speaks(&mut self, group: u32, term: Term, id: NodeId) -> &mut Node {
         let (known, findings) = self.group(group);
         let node = known.nodes.entry(id).or_default();
-        if term < node.term {
-            let text = format!("group {group}: {id} from term {} to {}", node.term.0, term.0);
+        let newest = node.term.max(node.stood);
+        if term < newest {
+            let text = format!("group {group}: {id} from term {} to {}", newest.0, term.0);
             findings.add(Kind::TermBackward, text);
         }
-        node.term = node.term.max(term);
+        node
     }
 
     /// A node tells the leader of a term that its disk holds that leader's log up to `matched`.
@@ -331,6 +346,9 @@ impl Court {
             findings.add(Kind::Forgotten, text);
         }
         node.hard = hard;
+        if !honest {
+            node.forget_standing(id, &known.leaders);
+        }
         (node.floor, node.floor_term) = (floor, floor_term);
         node.floor_ever = node.floor_ever.max(floor);
         let before = std::mem::replace(&mut node.log, log);
@@ -397,6 +415,17 @@ impl Node {
         let before = Index(index.0.checked_sub(1)?);
         let behind_floor = (before == self.floor).then_some(self.floor_term);
         self.log.get(&before).copied().or(behind_floor)
+    }
+
+    /// Whoever has forgotten that it stood cannot win by the vote it gave itself, if it has not yet: it may
+    /// give another one, and nobody may have heard of the term.
+    fn forget_standing(&mut self, id: NodeId, leaders: &BTreeMap<Term, Leader>) {
+        let found = self.hard.0;
+        let led = |term: &Term| leaders.get(term).is_some_and(|leader| leader.id == id);
+        self.votes.retain(|term, vote| *term <= found || *vote != id || led(term));
+        if found < self.stood && !led(&self.stood) {
+            self.stood = found;
+        }
     }
 }
 

@@ -39,10 +39,7 @@ pub(crate) fn said(court: &mut Court, group: u32, message: &Message, counters: &
                 court.changes(group, term, entry.index, *committed);
             }
         }
-        Body::VoteRequest { .. } => {
-            court.promises(group, term, from);
-            court.votes(group, term, from, from);
-        }
+        Body::VoteRequest { .. } => court.stands(group, term, from),
         Body::VoteReply { granted } => {
             court.promises(group, term, from);
             if *granted {

@@ -138,7 +138,11 @@ fn an_honest_sync_brings_what_was_promised() {
         rig.disk.health.lies = true;
         rig.run(write(0, 3));
         rig.disk.health.lies = false;
+        assert!(rig.disk.may_forget(), "who stops lying still owes what was promised");
+        rig.end(End::Kill);
+        assert!(rig.disk.may_forget(), "and so it is for the next process");
         rig.run(write(1, 4));
+        assert!(!rig.disk.may_forget());
         rig.end(End::PowerCut);
         assert_eq!((rig.sectors(0, 3), rig.sectors(1, 4)), (8, 8));
     }

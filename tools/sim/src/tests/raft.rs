@@ -98,7 +98,7 @@ impl Run {
 
 type Forgery = fn(&mut Dice, &mut Run);
 
-const FORGERIES_OF_RAFT: [(Kind, Forgery); 15] = [
+const FORGERIES_OF_RAFT: [(Kind, Forgery); 17] = [
     (Kind::ElectionSafety, |dice, run| {
         let other = nodes().into_iter().find(|node| *node != run.leader).unwrap();
         let term = Term(dice.between(run.term.0, run.term.0));
@@ -133,6 +133,22 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 15] = [
     (Kind::VotedTwice, |dice, run| {
         let other = nodes().into_iter().find(|node| *node != run.leader).unwrap();
         run.court.votes(0, run.term, nodes()[dice.index(3)], other);
+    }),
+    (Kind::VotedTwice, |_, run| {
+        // A leader forgets that it was elected.
+        let (next, other) = (Term(run.term.0 + 1), run.another());
+        run.elect(next, run.leader);
+        let found = FoundLog::of(BTreeMap::new(), (Term(next.0 - 1), None));
+        run.court.reopened(0, run.leader, found, false);
+        run.court.hard_state(0, run.leader, (next, Some(other)));
+        run.court.votes(0, next, run.leader, other);
+    }),
+    (Kind::TermBackward, |_, run| {
+        // Who stood remembers it on a disk that forgets nothing.
+        let (next, node) = (Term(run.term.0 + 1), run.another());
+        run.court.hard_state(0, node, (next, Some(node)));
+        run.court.stands(0, next, node);
+        run.court.promises(0, run.term, node);
     }),
     (Kind::TermBackward, |dice, run| {
         let term = Term(dice.below(run.term.0));
@@ -198,7 +214,7 @@ const FORGERIES_OF_RAFT: [(Kind, Forgery); 15] = [
 ];
 
 /// What looks like a breach and is none.
-const TRUTHS_OF_RAFT: [Forgery; 5] = [
+const TRUTHS_OF_RAFT: [Forgery; 6] = [
     |dice, run| {
         // The next leader commits what the last one handed out together with something of its own.
         let previous = run.last();
@@ -210,6 +226,21 @@ const TRUTHS_OF_RAFT: [Forgery; 5] = [
         }
         run.court.append(0, (run.term, run.leader), previous, (&[old, own], own.index));
         assert_eq!(run.court.committed(0), own.index);
+    },
+    |dice, run| {
+        // A node stands, and its disk forgets it before anybody has heard of the term, but for a message
+        // that takes long: it votes for another there.
+        let (found, other) = (run.term, run.another());
+        let node = nodes()[dice.index(3)];
+        let candidate = if node == other { run.leader } else { other };
+        let next = Term(found.0 + 1);
+        run.court.hard_state(0, node, (next, Some(node)));
+        run.court.stands(0, next, node);
+        let log = run.log.iter().map(|entry| (entry.index, entry.term)).collect();
+        run.court.reopened(0, node, FoundLog::of(log, (found, None)), false);
+        run.court.promises(0, found, node);
+        run.elect(next, candidate);
+        run.extend(dice.bits());
     },
     |dice, run| {
         // One change after the other, and a snapshot that is offered twice.

@@ -69,4 +69,11 @@ regressions! {
     what_one_voter_commits_alone_is_seen "61 faults=members,empty-disk,kill,pause",
     /// The judges demanded that a newcomer catch up whose one disk had to take what others spread on three.
     a_newcomer_takes_what_its_disk_can "201038 faults=members,empty-disk,kill,pause",
+    /// A second disk was damaged while one that lied no more still owed what it had promised: two of three
+    /// were lost, of what nobody could have kept.
+    a_disk_that_lies_no_more_still_owes "201027",
+    /// The checkers blamed a node for voting in a term it had stood in: its disk had forgotten that before
+    /// anybody heard of it.
+    a_candidacy_nobody_heard_of_may_be_forgotten
+        "203063 faults=lying-sync,lost-write,misdirect,rot,members,power-cut,partition",
 }
