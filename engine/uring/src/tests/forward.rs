@@ -232,6 +232,17 @@ fn only_who_does_what_it_is_told_is_taken_for_the_leader() {
             let (answer, ()) = futures_lite::future::zip(gateway.call(request), serve).await;
             assert_eq!((answer, gateway.leader("s")), (reply, leader));
         }
+        // It leads no more, and is asked again only because there is nobody else.
+        let serve = async {
+            for reply in [Reply::NotLeader { leader: None }, refused()] {
+                let ClientMessage::Request { ticket, .. } = said(&connection).await else {
+                    panic!()
+                };
+                gateway.hear_client(OTHER, ClientMessage::Reply { ticket, reply });
+            }
+        };
+        let (answer, ()) = futures_lite::future::zip(gateway.call(append("s", 1)), serve).await;
+        assert_eq!((answer, gateway.leader("s")), (refused(), None));
     });
 }
 
