@@ -232,7 +232,8 @@ impl World {
         self.queue.plan(self.now() + down, Event::Start { node });
     }
 
-    /// Nodes with damage that hold again all that is committed are whole.
+    /// Nodes with damage that hold again all that is committed, and as much as they ever told others, are
+    /// whole.
     pub(crate) fn note_healing(&mut self) {
         let damaged: Vec<usize> = self.atlas.damaged().collect();
         for node in damaged {
@@ -243,7 +244,8 @@ impl World {
                 let committed = self.court.committed(group);
                 let votes = self.court.is_voter(group, this.id());
                 let votes = votes.unwrap_or_else(|| self.founders.contains(&this.id()));
-                let holds = self.court.holds(group, this.id(), committed);
+                let holds = self.court.holds(group, this.id(), committed)
+                    && self.court.holds_what_it_told(group, this.id());
                 !hosts.contains(&this.tag) || (votes && holds)
             });
             if this.is_up() && !this.rotten && this.hurt_in < this.life && !owes && holds {

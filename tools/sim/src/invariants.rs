@@ -86,6 +86,8 @@ struct Node {
     floor_ever: Index,
     /// Term and vote on its disk.
     hard: (Term, Option<NodeId>),
+    /// How far it told the newest leader that heard of it that its disk holds the log.
+    told: (Term, Index),
 }
 
 impl Court {
@@ -278,6 +280,7 @@ impl Court {
         let last = known.leaders.get(&term).map(|leader| leader.last);
         let told = last.and_then(|last| known.term_at(last, matched));
         let node = known.nodes.entry(id).or_default();
+        node.told = node.told.max((term, matched));
         // Said in a term the node has left: one batch may hold what it accepted and what replaced that,
         // and to the leader of then it is a message that took long.
         if matched <= node.floor || term < node.hard.0 {
@@ -396,6 +399,17 @@ impl Court {
         let Some(known) = self.groups.get(&group) else { return false };
         let term = known.committed.get(slot).map(|(term, _)| term);
         known.nodes.get(&id).is_some_and(|node| index <= node.floor || node.log.get(&index) == term)
+    }
+
+    /// Whether a node's disk holds as much of a group's log as it told the newest leader. One that does not may
+    /// be counted on yet, for what is not committed so far, if that leader has not taken in what it was told.
+    pub(crate) fn holds_what_it_told(&self, group: u32, id: NodeId) -> bool {
+        let Some(known) = self.groups.get(&group) else { return true };
+        let newest = known.leaders.last_key_value().map(|(term, _)| *term);
+        known.nodes.get(&id).is_none_or(|node| {
+            let (term, told) = node.told;
+            Some(term) < newest || told <= node.floor || node.log.contains_key(&told)
+        })
     }
 
     /// How far a group is known to be committed.

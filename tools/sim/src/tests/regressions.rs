@@ -72,6 +72,9 @@ regressions! {
     /// A second disk was damaged while one that lied no more still owed what it had promised: two of three
     /// were lost, of what nobody could have kept.
     a_disk_that_lies_no_more_still_owes "201027",
+    /// A disk that had forgotten what a paused leader was still to be told of counted as whole, and the leader's
+    /// own could be damaged: two of three lost it.
+    a_disk_owes_what_a_leader_may_yet_count "301285",
     /// The checkers blamed a node for voting in a term it had stood in: its disk had forgotten that before
     /// anybody heard of it.
     a_candidacy_nobody_heard_of_may_be_forgotten
