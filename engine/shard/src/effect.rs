@@ -26,7 +26,7 @@ pub struct SegmentNumber(pub u64);
 pub struct BatchNumber(pub u64);
 
 /// A file of a shard beside its log. Numbers grow; one is used again only if a crash kept the
-/// checkpoint of that number from being published.
+/// checkpoint or the snapshot of that number from being published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileName {
     /// Events, sorted and immutable.

@@ -19,7 +19,7 @@ use rkyv::util::AlignedVec;
 use crate::checkpoint::put_session;
 use crate::cluster::{Cluster, tag};
 use crate::effect::{
-    BatchNumber, DiskOp, Effect, Facts, Gauges, Input, Lack, SegmentNumber, Ticket,
+    BatchNumber, DiskOp, Effect, Facts, FileName, Gauges, Input, Lack, SegmentNumber, Ticket,
 };
 use crate::export::Exports;
 use crate::flush::Flush;
@@ -124,6 +124,9 @@ pub struct Shard {
     pub(crate) import: Option<Import>,
     /// Files of snapshots taken over that no checkpoint covers: group and last index of each.
     pub(crate) snapshot_files: BTreeMap<u64, (GroupId, u64)>,
+    /// Files of earlier lives that nothing names. They stay until the log's first batch of this life is
+    /// durable: before, a batch of the life before may land late, and name them.
+    pub(crate) unnamed: Vec<FileName>,
     /// What waits for a batch that is not yet durable, in batch order.
     pub(crate) parked: VecDeque<Parked>,
     pub(crate) replies: Vec<(Ticket, Reply)>,
@@ -208,6 +211,7 @@ impl Shard {
             offers: Offers::default(),
             import: None,
             snapshot_files: BTreeMap::new(),
+            unnamed: Vec::new(),
             parked: VecDeque::new(),
             replies: Vec::new(),
             sends: Vec::new(),

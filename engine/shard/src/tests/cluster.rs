@@ -83,9 +83,9 @@ impl Net {
         net
     }
 
-    pub(super) fn add(&mut self, options: Options, disk: FakeDisk) {
+    pub(super) fn add(&mut self, options: Options, mut disk: FakeDisk) {
         let own = options.cluster.own;
-        let shard = open(options.clone(), &disk).expect("an explicable disk");
+        let shard = open(options.clone(), &mut disk).expect("an explicable disk");
         let machine =
             Machine { shard: Some(shard), disk, clients: FakeClients::default(), options };
         self.nodes.insert(own, machine);
