@@ -381,4 +381,6 @@ pub struct Gauges {
     pub groups_quiet: u64,
     /// Whether appends are refused for lack of disk space.
     pub no_space: bool,
+    /// Whether the shard has too little of a CPU to lead what others can lead.
+    pub slow: bool,
 }

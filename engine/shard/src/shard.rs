@@ -28,6 +28,7 @@ use crate::handouts::Handouts;
 use crate::import::{Import, Offers};
 use crate::machine::Machine;
 use crate::neighbours::{NeighbourStatus, Neighbours};
+use crate::pace::Pace;
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
@@ -147,6 +148,7 @@ pub struct Shard {
     pub(crate) flush_retry_at: Option<u64>,
     /// What the disk's room means for the groups here and elsewhere.
     pub(crate) room: Room,
+    pub(crate) pace: Pace,
     /// Whether background work can go on without waiting for anything.
     pub(crate) more_work: bool,
     /// Whether a flush would find anything new.
@@ -223,6 +225,7 @@ impl Shard {
             segment_retry_at: None,
             flush_retry_at: None,
             room: Room::default(),
+            pace: Pace::default(),
             more_work: false,
             changed_since_flush: false,
             flush_due: false,
@@ -338,6 +341,7 @@ impl Shard {
             wishes: self.wishes.number,
             groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
             no_space: self.no_space(),
+            slow: self.is_slow(),
         }
     }
 
@@ -396,6 +400,11 @@ impl Shard {
     /// it was asked last.
     pub fn no_space(&self) -> bool {
         self.segment_retry_at.is_some() || self.flush_retry_at.is_some()
+    }
+
+    /// Whether the shard has too little of a CPU to lead anything that another node can lead.
+    pub fn is_slow(&self) -> bool {
+        self.pace.is_slow()
     }
 
     /// The slot of a group of this shard.

@@ -161,10 +161,16 @@ impl Net {
     }
 
     pub(super) fn pass(&mut self, millis: u64) {
+        self.pass_without(&[], millis);
+    }
+
+    /// Time passes everywhere but at some nodes, which stand still.
+    pub(super) fn pass_without(&mut self, still: &[NodeId], millis: u64) {
         for _ in 0..millis / 10 {
             self.now.monotonic += 10_000;
             self.now.wall.0 += 10_000;
-            for own in self.alive().collect::<Vec<_>>() {
+            let moving = self.alive().filter(|own| !still.contains(own));
+            for own in moving.collect::<Vec<_>>() {
                 self.give(own, Input::Tick);
             }
             self.settle();
