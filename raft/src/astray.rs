@@ -113,11 +113,12 @@ impl Node {
         if OUTSIDERS_MAX <= outsiders {
             return;
         }
-        peers.push(Progress::new(node, last.next()));
+        let round = leadership.rounds.begin();
+        peers.push(Progress::new(node, last.next(), round));
         peers.sort_unstable_by_key(|peer| peer.id);
         let twins = peers.iter().zip(&peers[1..]).any(|(one, next)| next.id <= one.id);
         assert!(!twins, "each is looked after once");
-        let body = continue_from(&self.log, last, leadership.rounds.current());
+        let body = continue_from(&self.log, last, round);
         self.wake();
         self.send(node, body);
     }

@@ -131,7 +131,8 @@ impl Node {
     /// A follower of nobody, in the current term.
     pub(crate) fn become_follower(&mut self) {
         if let State::Leader(leadership) = &mut self.state {
-            self.remembered = leadership.peers.iter().map(|peer| (peer.id, peer.matched)).collect();
+            let remembered = leadership.peers.iter().map(|peer| (peer.id, peer.acknowledged));
+            self.remembered = remembered.collect();
         }
         self.end_leaders_reads();
         if let State::Leader(leadership) = &self.state
@@ -330,6 +331,7 @@ impl Node {
     fn begin_term(&mut self, hard_state: HardState) {
         assert!(self.term() < hard_state.term, "terms only grow");
         self.hard.accepted = hard_state;
+        self.heard_round = 0;
         self.leader = None;
         self.promises.clear();
         self.lose_asked();
