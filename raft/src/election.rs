@@ -7,7 +7,7 @@
 //!      +---- a newer term, a leader, or for a leader: no quorum is heard--+
 //! ```
 
-use crate::limits::{ROUNDS_OF_BAD_LUCK, WIDTH_MAX};
+use crate::limits::{ELECTION_TIMEOUTS_MAX, ROUNDS_OF_BAD_LUCK, WIDTH_MAX};
 use crate::message::{Body, HardState, Index, Message, NodeId, Term};
 use crate::node::{Node, State};
 use crate::quorum;
@@ -90,7 +90,9 @@ impl Node {
         self.wake();
         if matches!(self.state, State::Leader(_)) {
             self.become_follower();
-            self.timeout += self.election_ticks;
+            // Who waits long anyway waits no longer for it.
+            let latest = ELECTION_TIMEOUTS_MAX * self.election_ticks;
+            self.timeout = (self.timeout + self.election_ticks).min(latest);
         }
         self.check();
     }

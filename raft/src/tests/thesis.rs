@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::leader::Leadership;
-use crate::limits::READS_MAX;
+use crate::limits::{ELECTION_TIMEOUTS_MAX, READS_MAX};
 use crate::membership::Membership;
 use crate::message::{Body, Content, Index, Life, Message, NodeId, Snapshot, Term};
 use crate::node::{Config, Node, Restored, State};
@@ -252,6 +252,21 @@ fn a_leader_told_to_step_down_gives_others_time() {
     assert_eq!(said(&mut node), []);
     node.step(from(2, 2, vote_request(place(1, 1))));
     assert_eq!(said(&mut node), [GRANTED]);
+}
+
+#[test]
+fn who_steps_down_after_rounds_in_vain_stands_in_time() {
+    let election_timeouts = |count: u32| count * ELECTION_TICKS;
+    let mut waits = Vec::new();
+    for seed in 0..200 {
+        let mut node = leader_of(Node::new(Config { seed, ..config(1) }, restored(3, 0, &[])));
+        node.rounds_in_vain = 20;
+        node.step_down();
+        waits.push(node.timeout);
+    }
+    let (shortest, longest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(election_timeouts(2) <= *shortest, "it gives others time: {shortest}");
+    assert_eq!(*longest, election_timeouts(ELECTION_TIMEOUTS_MAX), "it would have been longer");
 }
 
 #[test]
