@@ -224,7 +224,7 @@ pub enum Body {
         last: (Term, Index),
     },
     /// A node hears no leader, or rests and should not be a member: if it is none any more, whoever leads
-    /// is to tell it. Nobody enters the term of this.
+    /// is to tell it. Nobody enters the term of this, but a member of an older one is told the newer.
     Astray {
         /// Which node: the sender, or one that has asked the sender.
         node: NodeId,

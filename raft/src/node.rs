@@ -248,7 +248,7 @@ impl Node {
             Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
             // Who asks about itself unseats nobody, whatever its term.
             Body::Doubt { life, .. } => self.on_doubt(message.from, life),
-            Body::Astray { node } => self.on_astray(message.from, node),
+            Body::Astray { node } => self.on_question(&message, node),
             _ => self.step_in_term(message),
         }
         self.check();

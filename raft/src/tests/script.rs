@@ -84,6 +84,7 @@ scripts! {
     pipelining
     pre_vote
     quiet
+    quiet_leader_deposed
     quiet_leader_gone
     quiet_lost_rest
     read_before_own_commit
