@@ -8,7 +8,13 @@
 //!   one of them that does not lead --- astray ---> the leader, or those that vote as far as it knows
 //!   the leader --- appends, as to a follower, until it knows that it is no member ---> who asked
 //!   the leader, at rest, if who asked is a member --- rest ---> who asked
+//!   one of a newer term that does not lead, if who asked is a member --- its term ---> who asked
 //! ```
+//!
+//! A leader at rest may have been deposed, and nothing of that reached it nor who asks: it says that it
+//! rests, and is believed. But so is the newer term that others say. Who asked then has no leader until the
+//! new one speaks to it, and the deposed one hears the term from it. In a group where all are of one term
+//! nobody says anything but the leader, and nobody wakes.
 //!
 //! It is told in the way of the log and in no other: nothing is believed that was not committed. A node
 //! that is looked after in this way counts for nothing but its term: one that stood while it was away, and
@@ -24,7 +30,7 @@
 
 use crate::leader::continue_from;
 use crate::limits::OUTSIDERS_MAX;
-use crate::message::{Body, NodeId};
+use crate::message::{Body, Message, NodeId};
 use crate::node::{Node, State};
 use crate::progress::Progress;
 
@@ -48,7 +54,7 @@ impl Node {
 
     /// Nobody leads as far as this node knows, and it may not stand, or somebody does whose silence need
     /// not be rest: asks to be told if the group went on without it. Of the members that hear it only a
-    /// leader at rest says anything.
+    /// leader at rest says anything, and those of a newer term.
     pub(crate) fn ask_the_way(&mut self) {
         if self.is_outside() {
             return;
@@ -57,6 +63,16 @@ impl Node {
         for voter in membership.electors().filter(|id| *id != own) {
             self.send(voter, Body::Astray { node: own });
         }
+    }
+
+    /// Somebody asks whether `node` is a member. Its leader may be of a term that is over.
+    pub(crate) fn on_question(&mut self, message: &Message, node: NodeId) {
+        let leads = matches!(self.state, State::Leader(_));
+        let is_own = message.from == node && self.log.membership().is_member(node);
+        if is_own && !leads && message.term < self.term() {
+            return self.send(node, Body::PreVoteReply { granted: false });
+        }
+        self.on_astray(message.from, node);
     }
 
     /// `node` hears no leader, says `from`. If it is a member the leader speaks to it anyway, or rests and
@@ -113,11 +129,12 @@ impl Node {
         if OUTSIDERS_MAX <= outsiders {
             return;
         }
-        peers.push(Progress::new(node, last.next()));
+        let round = leadership.rounds.begin();
+        peers.push(Progress::new(node, last.next(), round));
         peers.sort_unstable_by_key(|peer| peer.id);
         let twins = peers.iter().zip(&peers[1..]).any(|(one, next)| next.id <= one.id);
         assert!(!twins, "each is looked after once");
-        let body = continue_from(&self.log, last, leadership.rounds.current());
+        let body = continue_from(&self.log, last, round);
         self.wake();
         self.send(node, body);
     }

@@ -8,8 +8,9 @@
 //! - two election timeouts have passed, and nobody remembers more of it than somebody holds, or a leader
 //!   has brought its log up to what is committed.
 //!
-//! Its questions have a number that no other life of it has, and answers to others do not count: whoever
-//! gave them may have heard more of it since.
+//! Its questions name the life it asks in, and answers to another do not count: whoever gave them may have
+//! heard more of it since. In return a leader that is asked counts nothing any more that an earlier life of
+//! the asker has acknowledged, not even if the acknowledgement comes only now: [`Progress::live_anew`].
 //!
 //! It never votes in the term it has come to by then: it may have done so before. And from then on it
 //! votes for nobody whose log ends before the longest it has heard of, and does not stand while its own
@@ -18,14 +19,14 @@
 //! it was lost with its holder, the node asks anew after some election timeouts.
 
 use crate::limits::ASK_ANEW_TIMEOUTS;
-use crate::message::{Body, Index, NodeId, Term};
+use crate::message::{Body, Index, Life, NodeId, Term};
 use crate::node::{Node, State};
 
 /// The doubt of a node about itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Doubt {
     /// What the questions have and the answers must have.
-    number: u64,
+    life: Life,
     /// Whether the others have been heard, or given long enough.
     settled: bool,
     answered: Vec<NodeId>,
@@ -39,6 +40,19 @@ pub(crate) struct Doubt {
 }
 
 impl Doubt {
+    /// Nobody has been heard.
+    fn new(life: Life) -> Doubt {
+        Doubt {
+            life,
+            settled: false,
+            answered: Vec::new(),
+            remembered: Index(0),
+            longest: (Term(0), Index(0)),
+            ticks: 0,
+            mended_at: None,
+        }
+    }
+
     /// Whether it is over but for the end of the log that was heard of.
     #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
@@ -47,8 +61,8 @@ impl Doubt {
 }
 
 impl Node {
-    pub(crate) fn begin_doubt(&mut self, number: u64) {
-        self.doubt = Some(Box::new(Doubt { number, ..Doubt::default() }));
+    pub(crate) fn begin_doubt(&mut self, life: Life) {
+        self.doubt = Some(Box::new(Doubt::new(life)));
         self.ask_in_doubt();
         self.dispel_doubt();
     }
@@ -63,12 +77,12 @@ impl Node {
     }
 
     fn ask_in_doubt(&mut self) {
-        let Some(number) = self.doubt.as_ref().map(|doubt| doubt.number) else { return };
+        let Some(life) = self.doubt.as_ref().map(|doubt| doubt.life) else { return };
         let last = self.log.last();
         let membership = std::sync::Arc::clone(self.log.membership());
         let own = self.id;
         for voter in membership.electors().filter(|id| *id != own) {
-            self.send(voter, Body::Doubt { number, last });
+            self.send(voter, Body::Doubt { life, last });
         }
     }
 
@@ -76,7 +90,7 @@ impl Node {
         let Some(doubt) = &mut self.doubt else { return };
         doubt.ticks = doubt.ticks.saturating_add(1);
         if doubt.settled && ASK_ANEW_TIMEOUTS * self.election_ticks <= doubt.ticks {
-            **doubt = Doubt { number: doubt.number, ..Doubt::default() };
+            **doubt = Doubt::new(doubt.life);
         }
         if !doubt.settled && doubt.ticks.is_multiple_of(self.heartbeat_ticks) {
             self.ask_in_doubt();
@@ -85,27 +99,30 @@ impl Node {
     }
 
     /// Says what this node has, and what it knows of the asker from leading.
-    pub(crate) fn on_doubt(&mut self, from: NodeId, number: u64) {
-        let remembered = match &self.state {
-            State::Leader(leadership) => leadership.matched(from),
+    pub(crate) fn on_doubt(&mut self, from: NodeId, life: Life) {
+        let remembered = match &mut self.state {
+            State::Leader(leadership) => {
+                leadership.meet(from, life);
+                leadership.acknowledged(from)
+            }
             _ => self.remembered.iter().find(|(id, _)| *id == from).map(|(_, index)| *index),
         };
         let last = self.log.last();
         // What is not in this log any more was replaced by a leader, so it was not committed.
         let remembered = remembered.unwrap_or_default().min(last.1);
-        self.send(from, Body::DoubtReply { number, remembered, last });
+        self.send(from, Body::DoubtReply { life, remembered, last });
         self.wait_less();
     }
 
     pub(crate) fn on_doubt_reply(
         &mut self,
-        (from, number): (NodeId, u64),
+        (from, life): (NodeId, Life),
         remembered: Index,
         last: (Term, Index),
     ) {
         let Some(doubt) = &mut self.doubt else { return };
         // Whoever answered an earlier life may have heard more of it afterwards.
-        if doubt.number != number || doubt.settled || !self.log.membership().is_voter(from) {
+        if doubt.life != life || doubt.settled || !self.log.membership().is_voter(from) {
             return;
         }
         doubt.remembered = doubt.remembered.max(remembered);

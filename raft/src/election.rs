@@ -7,7 +7,7 @@
 //!      +---- a newer term, a leader, or for a leader: no quorum is heard--+
 //! ```
 
-use crate::limits::{ROUNDS_OF_BAD_LUCK, WIDTH_MAX};
+use crate::limits::{ELECTION_TIMEOUTS_MAX, ROUNDS_OF_BAD_LUCK, WIDTH_MAX};
 use crate::message::{Body, HardState, Index, Message, NodeId, Term};
 use crate::node::{Node, State};
 use crate::quorum;
@@ -90,7 +90,9 @@ impl Node {
         self.wake();
         if matches!(self.state, State::Leader(_)) {
             self.become_follower();
-            self.timeout += self.election_ticks;
+            // Who waits long anyway waits no longer for it.
+            let latest = ELECTION_TIMEOUTS_MAX * self.election_ticks;
+            self.timeout = (self.timeout + self.election_ticks).min(latest);
         }
         self.check();
     }
@@ -131,7 +133,8 @@ impl Node {
     /// A follower of nobody, in the current term.
     pub(crate) fn become_follower(&mut self) {
         if let State::Leader(leadership) = &mut self.state {
-            self.remembered = leadership.peers.iter().map(|peer| (peer.id, peer.matched)).collect();
+            let remembered = leadership.peers.iter().map(|peer| (peer.id, peer.acknowledged));
+            self.remembered = remembered.collect();
         }
         self.end_leaders_reads();
         if let State::Leader(leadership) = &self.state
@@ -330,6 +333,7 @@ impl Node {
     fn begin_term(&mut self, hard_state: HardState) {
         assert!(self.term() < hard_state.term, "terms only grow");
         self.hard.accepted = hard_state;
+        self.heard_round = 0;
         self.leader = None;
         self.promises.clear();
         self.lose_asked();

@@ -14,6 +14,7 @@ impl Node {
         round: u64,
     ) {
         let leader = self.leader.expect("an append comes from the leader");
+        self.heard_round = self.heard_round.max(round);
         let floor = self.log.floor().1;
         // What is below the floor has left memory, but was committed: it agrees.
         if floor <= previous.1 && self.log.term_at(previous.1) != Some(previous.0) {

@@ -1,5 +1,6 @@
 //! What holds in every node after every step.
 
+use crate::limits::ELECTION_TIMEOUTS_MAX;
 use crate::node::{Node, State};
 
 impl Node {
@@ -46,6 +47,8 @@ impl Node {
     fn check_role(&self) {
         let hard = &self.hard;
         let log = &self.log;
+        let latest = ELECTION_TIMEOUTS_MAX * self.election_ticks;
+        assert!(self.timeout <= latest, "nobody waits longer than others think");
         match &self.state {
             State::Follower => assert!(self.leader != Some(self.id), "a follower does not lead"),
             State::PreCandidate(_) => assert!(self.leader.is_none(), "who asks knows no leader"),

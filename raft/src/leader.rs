@@ -1,7 +1,7 @@
 //! Leading: appending, replicating, committing, handing over, and coming to rest.
 
 use crate::log::Log;
-use crate::message::{Body, Content, Entry, Index, NodeId, Term};
+use crate::message::{Body, Content, Entry, Index, Life, NodeId, Term};
 use crate::node::{Node, State};
 use crate::progress::{PeerState, Progress};
 use crate::quorum;
@@ -34,9 +34,23 @@ impl Leadership {
         self.transfer.map(|(heir, _)| heir)
     }
 
-    /// What a follower has acknowledged.
+    /// What a follower has acknowledged, as far as it counts.
     pub(crate) fn matched(&self, id: NodeId) -> Option<Index> {
         self.peers.iter().find(|peer| peer.id == id).map(|peer| peer.matched)
+    }
+
+    /// What it has acknowledged in any life of its.
+    pub(crate) fn acknowledged(&self, id: NodeId) -> Option<Index> {
+        self.peers.iter().find(|peer| peer.id == id).map(|peer| peer.acknowledged)
+    }
+
+    /// A follower may have lost what it acknowledged before this life of its. Whatever an earlier one
+    /// acknowledged answers rounds that had begun by then, since it ended before this one asked.
+    pub(crate) fn meet(&mut self, id: NodeId, life: Life) {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == id) else { return };
+        if peer.life != Some(life) {
+            peer.live_anew(life, self.rounds.begin());
+        }
     }
 
     fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -102,7 +116,9 @@ impl Node {
         let membership = self.log.membership();
         for id in membership.members().filter(|id| *id != self.id) {
             if leadership.peers.iter().all(|peer| peer.id != id) {
-                leadership.peers.push(Progress::new(id, next));
+                // What it acknowledged when it was looked after last may be lost.
+                let round = if next == leadership.began { 0 } else { leadership.rounds.begin() };
+                leadership.peers.push(Progress::new(id, next, round));
             }
         }
         leadership.peers.sort_unstable_by_key(|peer| peer.id);
@@ -250,6 +266,10 @@ impl Node {
             return;
         };
         if last < matched || newest < round {
+            return;
+        }
+        peer.acknowledged = peer.acknowledged.max(matched);
+        if round < peer.counts_from {
             return;
         }
         peer.round = peer.round.max(round);

@@ -32,9 +32,9 @@
 //! 5. After a crash, [`Node::new`] gets exactly what was durable: the last hard state, the snapshot the
 //!    log begins with (a checkpoint of the driver, or one that was taken over), and the entries behind.
 //!    Whoever cannot tell whether the end of the log is missing says so ([`Restored::doubtful`], with a
-//!    number no other life of the node has), and again after every restart for as long as [`Node::is_doubtful`] said yes. A node that comes back
-//!    with less, and does not say so, breaks the group; one whose disk is gone comes back under another
-//!    id, as a new member.
+//!    name that no other life of the node has), and again after every restart for as long as
+//!    [`Node::is_doubtful`] said yes. A node that comes back with less, and does not say so, breaks the
+//!    group; one whose disk is gone comes back under another id, as a new member.
 //!
 //! *Applying and snapshots*
 //!
@@ -95,7 +95,9 @@
 //!    but a newer term of its unseats that leader once.
 //! 9. A node in doubt neither votes nor stands before it has asked the others, and never for a log that
 //!    ends before the longest it has heard of. That is safe as long as no other loses anything meanwhile
-//!    and all others can be asked; if some cannot, it goes on without them after two election timeouts.
+//!    and all others can be asked; if some cannot, it goes on without them after two election timeouts. A
+//!    leader that was asked counts it for nothing until it has said anew what it holds: what it acknowledged
+//!    before commits nothing any more, however late it arrives.
 //! 10. A group with nothing to do comes to rest if it may ([`Config::quiet_ticks`]): no messages, no ticks.
 //!
 //! # Example
@@ -192,7 +194,7 @@ mod tests;
 
 pub use limits::ELECTION_TIMEOUTS_MAX;
 pub use membership::Membership;
-pub use message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
+pub use message::{Body, Content, Entry, HardState, Index, Life, Message, NodeId, Snapshot, Term};
 pub use node::{Config, Node, Restored};
 pub use progress::{PeerState, PeerStatus};
 pub use ready::{Read, Ready, Receipt};

@@ -21,7 +21,8 @@ pub(crate) const ROUNDS_OF_BAD_LUCK: u32 = 2;
 /// No random part of a timeout is longer than this many ordinary ones.
 pub(crate) const WIDTH_MAX: u32 = 8;
 
-/// Election timeouts within which a node without a leader stands, however often it did so in vain.
+/// Election timeouts within which a node without a leader stands, however often it did so in vain, and
+/// whatever it was told; it waits anew when it votes for another.
 pub const ELECTION_TIMEOUTS_MAX: u32 = 1 + WIDTH_MAX;
 
 const _: () = assert!(WIDTH_MAX.is_power_of_two(), "the time between rounds is doubled");

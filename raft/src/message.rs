@@ -50,6 +50,17 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// Names one life of a node, from a start to its end: a number that no other life of it has. Which of two
+/// is the later one it does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life(pub u64);
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What an entry holds. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -198,22 +209,22 @@ pub enum Body {
     TimeoutNow,
     /// A node that may have lost the end of its log asks what others remember of it.
     Doubt {
-        /// Comes back in the answer.
-        number: u64,
+        /// The asker's; comes back in the answer.
+        life: Life,
         /// The last entry it has.
         last: (Term, Index),
     },
     /// The answer to it.
     DoubtReply {
         /// The question's.
-        number: u64,
+        life: Life,
         /// The highest index the sender has seen the asker acknowledge; 0 if none.
         remembered: Index,
         /// The last entry of the sender's log.
         last: (Term, Index),
     },
     /// A node hears no leader, or rests and should not be a member: if it is none any more, whoever leads
-    /// is to tell it. Nobody enters the term of this.
+    /// is to tell it. Nobody enters the term of this, but a member of an older one is told the newer.
     Astray {
         /// Which node: the sender, or one that has asked the sender.
         node: NodeId,

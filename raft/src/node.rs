@@ -8,7 +8,7 @@ use crate::leader::Leadership;
 use crate::limits::TERMS_AHEAD_MAX;
 use crate::log::Log;
 use crate::membership::Membership;
-use crate::message::{Body, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
+use crate::message::{Body, Entry, HardState, Index, Life, Message, NodeId, Snapshot, Term};
 use crate::progress::PeerStatus;
 use crate::read::Asked;
 use crate::ready::{HardMarks, Promise, Read, Restoring};
@@ -53,10 +53,11 @@ pub struct Restored {
     /// The log from there on, without a hole.
     pub entries: Vec<Entry>,
     /// Set if the end of the log may be missing: something was being written when the node stopped and cannot
-    /// be read, or the node was in doubt when it stopped. Then it asks the others before it votes. The number
-    /// must be new in each life of this node, and goes with the questions and their answers: what was answered
-    /// to an earlier life does not tell what was heard of it since.
-    pub doubtful: Option<u64>,
+    /// be read, or the node was in doubt when it stopped. Then it asks the others before it votes. This names
+    /// the life that begins, and goes with the questions and their answers: what was answered to an earlier
+    /// life does not tell what was heard of it since, and what an earlier one acknowledged counts no more
+    /// with a leader that was asked.
+    pub doubtful: Option<Life>,
 }
 
 impl Restored {
@@ -92,6 +93,8 @@ pub struct Node {
     pub(crate) elapsed: u32,
     /// Ticks since the last sign of life of any leader, or since the start: what a lease counts on.
     pub(crate) heard: u32,
+    /// The newest round of the leader of this term that we heard of.
+    pub(crate) heard_round: u64,
     /// How many of `elapsed` until we stand.
     pub(crate) timeout: u32,
     /// Elections this node began, and leaderships it lost, since a leader last committed something of
@@ -157,6 +160,7 @@ impl Node {
             state: State::Follower,
             elapsed: 0,
             heard: 0,
+            heard_round: 0,
             timeout: 0,
             rounds_in_vain: 0,
             quiet: false,
@@ -170,8 +174,8 @@ impl Node {
             promises: Vec::new(),
         };
         node.restart_timer();
-        if let Some(number) = restored.doubtful {
-            node.begin_doubt(number);
+        if let Some(life) = restored.doubtful {
+            node.begin_doubt(life);
         }
         node.check();
         node
@@ -243,8 +247,8 @@ impl Node {
             }
             Body::PreVoteReply { granted: true } => self.on_pre_vote(&message),
             // Who asks about itself unseats nobody, whatever its term.
-            Body::Doubt { number, .. } => self.on_doubt(message.from, number),
-            Body::Astray { node } => self.on_astray(message.from, node),
+            Body::Doubt { life, .. } => self.on_doubt(message.from, life),
+            Body::Astray { node } => self.on_question(&message, node),
             _ => self.step_in_term(message),
         }
         self.check();
@@ -298,7 +302,8 @@ impl Node {
         self.promises.retain(|promise| promise.needs <= last);
         self.restoring = Some(Box::new(Restoring { snapshot, submitted: false }));
         if let Some(leader) = self.leader {
-            self.promise_with_log(leader, Body::AppendAccepted { matched, round: 0 }, matched);
+            let round = self.heard_round;
+            self.promise_with_log(leader, Body::AppendAccepted { matched, round }, matched);
         }
         self.check();
         true
@@ -459,8 +464,8 @@ impl Node {
             Body::ReadRequest { context } => self.on_read_request(from, context),
             Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
             Body::TimeoutNow => self.on_timeout_now(from),
-            Body::DoubtReply { number, remembered, last } => {
-                self.on_doubt_reply((from, number), remembered, last);
+            Body::DoubtReply { life, remembered, last } => {
+                self.on_doubt_reply((from, life), remembered, last);
             }
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
@@ -479,8 +484,8 @@ impl Node {
                 self.send(from, Body::ReadReply { context, index: None });
             }
             // What a node remembers is not of any term; it must not be kept from a node behind.
-            Body::DoubtReply { number, remembered, last } => {
-                self.on_doubt_reply((from, number), remembered, last);
+            Body::DoubtReply { life, remembered, last } => {
+                self.on_doubt_reply((from, life), remembered, last);
             }
             Body::Rest { last } => self.reject(from, last, 0),
             Body::PreVoteRequest { .. }

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use crate::log::Log;
-use crate::message::{Index, NodeId};
+use crate::message::{Index, Life, NodeId};
 
 /// What a leader does about a follower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,14 @@ pub struct PeerStatus {
 pub(crate) struct Progress {
     pub(crate) id: NodeId,
     pub(crate) state: PeerState,
-    /// It has acknowledged everything up to here.
+    /// It has acknowledged everything up to here, and may count on it.
     pub(crate) matched: Index,
+    /// The most it has ever acknowledged: more than `matched` if it may have lost it since.
+    pub(crate) acknowledged: Index,
+    /// The life in which it was in doubt last, if it ever was.
+    pub(crate) life: Option<Life>,
+    /// What it says of earlier rounds may be said by an earlier life, and does not count.
+    pub(crate) counts_from: u64,
     /// What it is sent next. Invariant: above `matched`, at most one more than our last.
     pub(crate) next: Index,
     /// The last index of each append with entries that is under way, ascending.
@@ -62,12 +68,15 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A follower of which nothing is known yet: `next` is a guess.
-    pub(crate) fn new(id: NodeId, next: Index) -> Progress {
+    /// A follower of which nothing is known yet: `next` is a guess. What it says counts from a round on.
+    pub(crate) fn new(id: NodeId, next: Index, counts_from: u64) -> Progress {
         Progress {
             id,
             state: PeerState::Probe,
             matched: Index(0),
+            acknowledged: Index(0),
+            life: None,
+            counts_from,
             next,
             in_flight: VecDeque::new(),
             told: Index(0),
@@ -108,6 +117,7 @@ impl Progress {
     /// It has everything up to `matched`.
     pub(crate) fn accepted(&mut self, matched: Index, log: &Log) {
         self.matched = self.matched.max(matched);
+        self.acknowledged = self.acknowledged.max(self.matched);
         self.next = self.next.max(self.matched.next());
         while self.in_flight.pop_front_if(|last| *last <= self.matched).is_some() {}
         let within_reach = log.floor().1 < self.next;
@@ -140,6 +150,22 @@ impl Progress {
         }
         self.next = agreed.next().min(self.next);
         self.probe();
+    }
+
+    /// It lives anew, and its disk may have forgotten what it acknowledged before: it counts for nothing
+    /// until it has answered a round that is younger than that.
+    ///
+    /// No later leader need know of it. What an earlier life acknowledged counts in the term in which it did
+    /// alone, and by then that term had its leader.
+    pub(crate) fn live_anew(&mut self, life: Life, round: u64) {
+        assert!(self.counts_from < round, "a round that nobody has been asked in");
+        self.life = Some(life);
+        self.counts_from = round;
+        self.matched = Index(0);
+        self.told = Index(0);
+        if self.state == PeerState::Replicate {
+            self.probe();
+        }
     }
 
     /// Gives back what memory it does not need now.

@@ -9,6 +9,7 @@ use crate::node::{Config, Node, Restored};
 
 mod cluster;
 mod dice;
+mod doubt;
 mod log;
 mod node;
 mod oracle;

@@ -9,7 +9,8 @@ use model::command::decode;
 use model::ids::GroupId;
 use model::limits::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX};
 use raft::{
-    Config, Content, Entry, HardState, Index, Membership, Node, NodeId, Restored, Snapshot, Term,
+    Config, Content, Entry, HardState, Index, Life, Membership, Node, NodeId, Restored, Snapshot,
+    Term,
 };
 
 use crate::checkpoint::{GroupMark, Head, Reader};
@@ -289,7 +290,7 @@ fn open_group(options: &Options, id: GroupId, (log, entries): (GroupLog, Vec<Ent
     let floor = log.floor;
     // A torn end cannot be told from one that had been acknowledged, and a disk that lied about a sync
     // may have lost an end without a trace: who comes back asks, whatever its log looks like.
-    let doubtful = Some(options.life);
+    let doubtful = Some(Life(options.life));
     let restored = Restored { hard_state: log.hard_state, snapshot, entries, doubtful };
     let mut node = Node::new(config, restored);
     if node.membership().voters == [options.cluster.own] && !node.membership().is_joint() {

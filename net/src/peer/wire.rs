@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::cluster::MemberId;
 use model::ids::{GroupId, Seq, SessionId, ShardId};
-use raft::{Body, Content, Entry, Index, Membership, Message, NodeId, Snapshot, Term};
+use raft::{Body, Content, Entry, Index, Life, Membership, Message, NodeId, Snapshot, Term};
 use rkyv::rancor::Error;
 use rkyv::with::{InlineAsBox, Map};
 use rkyv::{Archive, Serialize};
@@ -69,8 +69,8 @@ enum WireBody<'a> {
     ReadRequest { context: u64 },
     ReadReply { context: u64, index: Option<u64> },
     TimeoutNow,
-    Doubt { last: WirePlace, number: u64 },
-    DoubtReply { remembered: u64, last: WirePlace, number: u64 },
+    Doubt { last: WirePlace, life: u64 },
+    DoubtReply { remembered: u64, last: WirePlace, life: u64 },
     Astray { node: u64 },
 }
 
@@ -235,11 +235,9 @@ impl<'a> From<&'a Body> for WireBody<'a> {
                 WireBody::ReadReply { context: *context, index: index.map(|index| index.0) }
             }
             Body::TimeoutNow => WireBody::TimeoutNow,
-            Body::Doubt { number, last } => {
-                WireBody::Doubt { number: *number, last: (*last).into() }
-            }
-            Body::DoubtReply { number, remembered, last } => WireBody::DoubtReply {
-                number: *number,
+            Body::Doubt { life, last } => WireBody::Doubt { life: life.0, last: (*last).into() },
+            Body::DoubtReply { life, remembered, last } => WireBody::DoubtReply {
+                life: life.0,
                 remembered: remembered.0,
                 last: (*last).into(),
             },
@@ -385,9 +383,9 @@ fn raft_body(wire: &ArchivedWireBody<'_>) -> Body {
             index: index.as_ref().map(|index| Index(index.to_native())),
         },
         W::TimeoutNow => Body::TimeoutNow,
-        W::Doubt { number, last } => Body::Doubt { number: number.to_native(), last: place(last) },
-        W::DoubtReply { number, remembered, last } => Body::DoubtReply {
-            number: number.to_native(),
+        W::Doubt { life, last } => Body::Doubt { life: Life(life.to_native()), last: place(last) },
+        W::DoubtReply { life, remembered, last } => Body::DoubtReply {
+            life: Life(life.to_native()),
             remembered: Index(remembered.to_native()),
             last: place(last),
         },

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::message::{Body, Content, Entry, HardState, Index, Message, NodeId, Snapshot, Term};
+use crate::message::{
+    Body, Content, Entry, HardState, Index, Life, Message, NodeId, Snapshot, Term,
+};
 use crate::node::{Config, Node, Restored, State};
 use crate::ready::{Read, Ready, Receipt};
 
@@ -94,7 +96,7 @@ pub(super) struct Cluster {
     pub(super) oracle: Oracle,
     asked: BTreeMap<u64, Asked>,
     contexts: u64,
-    /// Counts starts of nodes.
+    /// Counts lives of nodes.
     lives: u64,
 }
 
@@ -122,7 +124,13 @@ impl Cluster {
             unreported: VecDeque::new(),
         };
         assert!(self.members.insert(id, member).is_none(), "each node once");
-        self.restart(id, doubtful.is_some());
+        self.start(id, doubtful);
+    }
+
+    /// Names a life that no node had before.
+    pub(super) fn next_life(&mut self) -> Life {
+        self.lives += 1;
+        Life(self.lives)
     }
 
     pub(super) fn member(&mut self, id: NodeId) -> &mut Member {
@@ -332,8 +340,11 @@ impl Cluster {
 
     /// Starts a node from its disk.
     pub(super) fn restart(&mut self, id: NodeId, doubtful: bool) {
-        self.lives += 1;
-        let doubtful = doubtful.then_some(self.lives);
+        let life = self.next_life();
+        self.start(id, doubtful.then_some(life));
+    }
+
+    fn start(&mut self, id: NodeId, doubtful: Option<Life>) {
         let member = self.member(id);
         assert!(member.node.is_none(), "a node that is down");
         let Disk { hard_state, snapshot, entries } = member.disk.clone();

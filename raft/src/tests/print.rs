@@ -100,9 +100,9 @@ fn body(body: &Body) -> String {
         Body::ReadReply { context, index } => format!("read-reply {context} {}", at(*index)),
         Body::TimeoutNow => "timeout-now".into(),
         Body::Astray { node } => format!("astray {node}"),
-        Body::Doubt { last, .. } => format!("doubt last={}", position(*last)),
-        Body::DoubtReply { remembered, last, .. } => {
-            format!("doubt-reply remembered={remembered} last={}", position(*last))
+        Body::Doubt { life, last } => format!("doubt life={life} last={}", position(*last)),
+        Body::DoubtReply { life, remembered, last } => {
+            format!("doubt-reply life={life} remembered={remembered} last={}", position(*last))
         }
     }
 }

@@ -68,6 +68,7 @@ scripts! {
     conflict_repair
     deposed_leader
     doubt
+    doubt_late_receipt
     doubt_remembered
     election
     figure_8
@@ -83,6 +84,7 @@ scripts! {
     pipelining
     pre_vote
     quiet
+    quiet_leader_deposed
     quiet_leader_gone
     quiet_lost_rest
     read_before_own_commit
@@ -286,7 +288,7 @@ impl Interpreter {
             hard_state: HardState { term, vote: words.named("vote").map(NodeId) },
             snapshot: Snapshot { last, membership: Arc::new(membership) },
             entries: entries.collect(),
-            doubtful: words.named("doubtful").unwrap_or(false).then_some(0),
+            doubtful: words.named("doubtful").unwrap_or(false).then(|| self.cluster.next_life()),
         };
         let usual = config(words.id().0);
         let config = Config {

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::leader::Leadership;
-use crate::limits::READS_MAX;
+use crate::limits::{ELECTION_TIMEOUTS_MAX, READS_MAX};
 use crate::membership::Membership;
-use crate::message::{Body, Content, Index, Message, NodeId, Snapshot, Term};
+use crate::message::{Body, Content, Index, Life, Message, NodeId, Snapshot, Term};
 use crate::node::{Config, Node, Restored, State};
 use crate::progress::{PeerState, Progress};
 use crate::ready::{Promise, Read};
@@ -232,35 +232,6 @@ fn a_follower_that_is_far_behind_is_named_once() {
 }
 
 #[test]
-fn a_node_in_doubt_does_not_vote_a_second_time() {
-    // It may have voted for node 2 in term 5, and lost it.
-    let mut node = Node::new(config(1), Restored { doubtful: Some(7), ..restored(3, 4, &[1]) });
-    settle(&mut node);
-    let reply = Body::DoubtReply { number: 7, remembered: Index(0), last: place(1, 1) };
-    node.step(from(3, 4, reply.clone()));
-    node.step(from(3, 5, vote_request(place(1, 1))));
-    node.step(from(2, 5, reply));
-    node.step(from(3, 5, vote_request(place(1, 1))));
-    assert!(!node.is_doubtful());
-    assert!(!said(&mut node).contains(&GRANTED));
-    node.step(from(3, 6, vote_request(place(1, 1))));
-    assert_eq!(said(&mut node), [GRANTED], "a term nobody had come to");
-}
-
-#[test]
-fn answers_to_an_earlier_life_dispel_no_doubt() {
-    let mut node = Node::new(config(1), Restored { doubtful: Some(7), ..restored(3, 4, &[1]) });
-    settle(&mut node);
-    for (number, is_doubtful) in [(6, true), (7, false)] {
-        for other in [2, 3] {
-            let last = place(1, 1);
-            node.step(from(other, 4, Body::DoubtReply { number, remembered: Index(0), last }));
-        }
-        assert_eq!(node.is_doubtful(), is_doubtful, "answers to life {number}");
-    }
-}
-
-#[test]
 fn suspicion_that_is_repeated_delays_nothing() {
     let mut node = node(3, 1, &[]);
     node.step(from(2, 1, append(place(0, 0), Vec::new(), 0)));
@@ -281,6 +252,21 @@ fn a_leader_told_to_step_down_gives_others_time() {
     assert_eq!(said(&mut node), []);
     node.step(from(2, 2, vote_request(place(1, 1))));
     assert_eq!(said(&mut node), [GRANTED]);
+}
+
+#[test]
+fn who_steps_down_after_rounds_in_vain_stands_in_time() {
+    let election_timeouts = |count: u32| count * ELECTION_TICKS;
+    let mut waits = Vec::new();
+    for seed in 0..200 {
+        let mut node = leader_of(Node::new(Config { seed, ..config(1) }, restored(3, 0, &[])));
+        node.rounds_in_vain = 20;
+        node.step_down();
+        waits.push(node.timeout);
+    }
+    let (shortest, longest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(election_timeouts(2) <= *shortest, "it gives others time: {shortest}");
+    assert_eq!(*longest, election_timeouts(ELECTION_TIMEOUTS_MAX), "it would have been longer");
 }
 
 #[test]
@@ -319,7 +305,7 @@ fn a_removed_node_wakes_nobody_who_cannot_tell_it() {
     settle(&mut node);
     node.tick();
     assert!(node.is_quiet());
-    node.step(from(9, 7, Body::Doubt { number: 1, last: place(0, 0) }));
+    node.step(from(9, 7, Body::Doubt { life: Life(1), last: place(0, 0) }));
     node.step(from(2, 1, accepted(1)));
     assert!(node.is_quiet());
     node.step(from(9, 7, pre_vote(place(0, 0))));
@@ -435,7 +421,7 @@ fn who_waits_long_waits_less_when_somebody_is_back() {
     assert_eq!(node.width(), 8);
     let signs: [fn(&mut Node); 3] = [
         |node| node.step(from(2, 2, pre_vote(place(0, 0)))),
-        |node| node.step(from(2, 2, Body::Doubt { number: 1, last: place(0, 0) })),
+        |node| node.step(from(2, 2, Body::Doubt { life: Life(1), last: place(0, 0) })),
         Node::peer_is_back,
     ];
     for sign in signs {

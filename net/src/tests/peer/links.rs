@@ -13,7 +13,7 @@ use model::cluster::MemberId;
 use model::config::{ClusterConfig, Secret, TlsFiles};
 use model::ids::{GroupId, Placement, ShardId};
 use model::limits::PEER_FRAME_BYTES_MAX;
-use raft::{Body, Index, Message, NodeId, Term};
+use raft::{Body, Index, Life, Message, NodeId, Term};
 use shard::cluster::{Cluster, Timing};
 use shard::opening::Opening;
 use shard::peer::{PeerMessage, Pulse};
@@ -314,8 +314,7 @@ pub(super) fn vote(node: &Node, session: &Session, term: u64) -> PeerMessage {
 
 /// What a node that has just started asks before it votes: that the other knows of nothing it lacks.
 pub(super) fn nothing_lacks(node: &Node, session: &Session) -> PeerMessage {
-    let number = 1;
-    raft(node, session, 0, Body::DoubtReply { number, remembered: Index(0), last: NOTHING })
+    raft(node, session, 0, Body::DoubtReply { life: Life(1), remembered: Index(0), last: NOTHING })
 }
 
 #[test]

@@ -5,7 +5,7 @@ use expect_test::expect;
 use model::cluster::MemberId;
 use model::ids::{GroupId, Seq, SessionId, ShardId};
 use proptest::prelude::*;
-use raft::{Body, Content, Entry, Index, Membership, Message, NodeId, Snapshot, Term};
+use raft::{Body, Content, Entry, Index, Life, Membership, Message, NodeId, Snapshot, Term};
 use shard::peer::{PeerMessage, Pulse, Run, SnapshotStep, Want};
 
 use crate::peer::wire::{decode, encode};
@@ -60,8 +60,8 @@ pub(super) fn samples() -> Vec<PeerMessage> {
         Body::ReadReply { context: 77, index: Some(Index(5)) },
         Body::ReadReply { context: 78, index: None },
         Body::TimeoutNow,
-        Body::Doubt { number: 79, last },
-        Body::DoubtReply { number: 79, remembered: Index(18), last },
+        Body::Doubt { life: Life(79), last },
+        Body::DoubtReply { life: Life(79), remembered: Index(18), last },
         Body::Astray { node: NodeId(8) },
     ]
     .into_iter()

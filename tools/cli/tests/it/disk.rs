@@ -16,6 +16,8 @@ use crate::http::Response;
 use crate::server::{Directory, PATIENCE, Server, alone};
 use crate::session::Api;
 
+/// For how long a node with a full disk is looked at: it tries twice a second whether there is room.
+const FULL: Duration = Duration::from_secs(5);
 const BLOCK: usize = 4096;
 /// The exit status of a start that found what it cannot explain.
 const CORRUPTION: i32 = 70;
@@ -178,31 +180,32 @@ fn a_node_with_a_full_disk_hands_over_what_it_leads() {
     until("it leads something", || 0 < cluster.sum(0, "starcite_groups_led"));
     disk.fill(4 * 1024 * 1024);
     let mut clients: Vec<Api> = ids.iter().map(|_| cluster.nodes[1].api()).collect();
-    let mut append = || {
+    let mut append = |heads: &mut [u64]| {
         thread::scope(|scope| {
-            for ((id, head), api) in ids.iter().zip(&mut heads).zip(&mut clients) {
+            for ((id, head), api) in ids.iter().zip(heads).zip(&mut clients) {
                 scope.spawn(move || *head += u64::from(taken(&api.append(id, &large(*head + 1)))));
             }
         });
     };
     until("it leads nothing", || {
-        append();
+        append(&mut heads);
         cluster.sum(0, "starcite_groups_led") == 0
     });
-    // It stays so while it tries again and again whether there is room.
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(3) {
-        append();
-        assert_eq!(cluster.sum(0, "starcite_groups_led"), 0);
+    // It stays so while it tries again and again whether there is room, and while the others go on with
+    // every session.
+    let (began, before) = (Instant::now(), heads.clone());
+    let mut looks = 0;
+    while began.elapsed() < FULL || before.iter().zip(&heads).any(|(before, head)| head == before) {
+        append(&mut heads);
+        assert_eq!(cluster.sum(0, "starcite_groups_led"), 0, "after {looks} looks");
         cluster.nodes[0].api().get("/health/ready").expect(503);
+        looks += 1;
+        assert!(began.elapsed() < PATIENCE, "the others do not go on: {before:?}, now {heads:?}");
+        thread::sleep(Duration::from_millis(50));
     }
+    println!("led nothing in {looks} looks; {before:?} events before, {heads:?} now");
     let log = cluster.nodes[0].log();
     assert!(log.contains("no room on the disk"), "nothing is said of it:\n{log}");
-    // The others go on without it.
-    for (id, head) in ids.iter().zip(&mut heads) {
-        until("it is appended", || taken(&api.append(id, &large(*head + 1))));
-        *head += 1;
-    }
     disk.relieve();
     cluster.await_ready();
     for node in &cluster.nodes {
