@@ -29,6 +29,17 @@ pub enum Request {
     Groups(GroupsPage),
 }
 
+/// What a request comes to that is asked once more, though it may have been done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It changes nothing.
+    Harmless,
+    /// It is known for what it is, and not done twice.
+    Recognized,
+    /// It may be done twice, or refused for what it did itself.
+    Twice,
+}
+
 impl Request {
     /// The command a request proposes, or the request back when it only reads.
     ///
@@ -63,6 +74,19 @@ impl Request {
     /// Whether it changes nothing, so that it may be asked again.
     pub fn is_read(&self) -> bool {
         matches!(self, Request::Get(_) | Request::Events(_) | Request::List(_) | Request::Groups(_))
+    }
+
+    /// What it comes to if it is asked once more, though it may have been done.
+    pub fn again(&self) -> Again {
+        match self {
+            _ if self.is_read() => Again::Harmless,
+            Request::Append(append)
+                if append.expected_seq.is_none() && append.dedupe != Dedupe::Nothing =>
+            {
+                Again::Recognized
+            }
+            _ => Again::Twice,
+        }
     }
 
     /// Roughly what the request holds in memory, for the queue's byte bound: every part whose length

@@ -1,11 +1,12 @@
 //! Where a request goes: to this node if it holds the session's group, else to one that does, and on to
 //! whoever is named as the leader. Decided here, carried out by whoever has the connections.
 //!
-//! What was surely not done may be asked of another node; what may have been done may not, or it could
-//! be done twice: only a read is asked again then.
+//! What was surely not done may be asked of another node. What may have been done may not, or it could
+//! be done twice, unless it is a read, or an append that sessions recognize.
 
+use model::api::{Again, Reply};
 use model::cluster::{MemberId, NameTag};
-use model::error::Code;
+use model::error::{Code, Refusal};
 
 use crate::cluster::Timing;
 
@@ -45,6 +46,8 @@ pub enum Outcome {
     Unreached,
     /// Somebody was asked and did not answer.
     Unknown,
+    /// The same, and somebody else leads by now.
+    Replaced(MemberId),
     /// The time to wait is over.
     Waited,
 }
@@ -55,7 +58,9 @@ pub struct Route {
     own: NameTag,
     /// The nodes that should hold the group, in the order in which they are asked.
     replicas: Vec<NameTag>,
-    is_read: bool,
+    again: Again,
+    /// Whether it may have been done by somebody who did not answer.
+    may_be_done: bool,
     began: u64,
     /// Who was asked since the last pause.
     asked: Vec<NameTag>,
@@ -75,11 +80,11 @@ impl Route {
         own: NameTag,
         replicas: Vec<NameTag>,
         leader: Option<NameTag>,
-        (is_read, now): (bool, u64),
+        (again, now): (Again, u64),
     ) -> Route {
         let (asked, strayed) = (Vec::new(), (0, false));
-        let pause = PAUSE_MICROS_MIN;
-        Route { own, replicas, is_read, began: now, asked, leader, strayed, pause }
+        let (may_be_done, pause) = (false, PAUSE_MICROS_MIN);
+        Route { own, replicas, again, may_be_done, began: now, asked, leader, strayed, pause }
     }
 
     /// Whom to ask first.
@@ -95,11 +100,12 @@ impl Route {
 
     /// What to do after a step that brought no answer.
     pub fn next(&mut self, outcome: Outcome, now: u64) -> Step {
-        if outcome == Outcome::Unknown && !self.is_read {
-            return Step::End(Code::RaftTimeout);
-        }
-        if PATIENCE_MICROS <= now.saturating_sub(self.began) {
-            return Step::End(Code::RaftUnavailable);
+        let unanswered = matches!(outcome, Outcome::Unknown | Outcome::Replaced(_));
+        self.may_be_done |= unanswered && self.again != Again::Harmless;
+        let is_over = PATIENCE_MICROS <= now.saturating_sub(self.began);
+        if is_over || (self.may_be_done && self.again == Again::Twice) {
+            let code = if self.may_be_done { Code::RaftTimeout } else { Code::RaftUnavailable };
+            return Step::End(code);
         }
         match outcome {
             Outcome::Waited => {
@@ -110,7 +116,7 @@ impl Route {
                     None => self.first(),
                 };
             }
-            Outcome::Elsewhere(Some(leader)) => {
+            Outcome::Elsewhere(Some(leader)) | Outcome::Replaced(leader) => {
                 let leader = leader.tag();
                 if !self.asked.contains(&leader) {
                     return self.ask(leader);
@@ -129,6 +135,15 @@ impl Route {
                 Step::Anyone(self.strayed.0 - 1)
             }
             None => self.pause(),
+        }
+    }
+
+    /// What a client is told of an answer. Who may have been asked twice is refused by what the first time
+    /// came to, or by a node that knows nothing of it: neither says what became of the request.
+    pub fn answer(&self, reply: Reply) -> Reply {
+        match reply {
+            Reply::Refused(_) if self.may_be_done => Refusal::from(Code::RaftTimeout).into(),
+            reply => reply,
         }
     }
 

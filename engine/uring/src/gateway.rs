@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use model::api::{GroupRow, GroupsPage, List, Reply, Request, TailMessage, TailOpen};
+use model::api::{Again, GroupRow, GroupsPage, List, Reply, Request, TailMessage, TailOpen};
 use model::cluster::{MemberId, NameTag};
 use model::error::{Code, Refusal};
 use model::ids::{GroupId, Seq, ShardId};
@@ -46,6 +46,11 @@ impl Gateway {
         self.0.leader(self.0.placement.group(session))
     }
 
+    /// What the connections of this core share.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.0
+    }
+
     /// The number of this core among the node's, from 0.
     pub fn core(&self) -> usize {
         self.0.core
@@ -68,13 +73,16 @@ impl Gateway {
                 request => self.call_here(request).await,
             };
         };
-        let group = self.0.placement.group(session.as_str());
-        let (began, mut route) = self.route(group, request.is_read());
+        let (group, again) = (self.0.placement.group(session.as_str()), request.again());
+        let (began, mut route) = self.route(group, again);
         let mut step = route.first();
         loop {
             let tried = match step {
                 Step::Here => Ok(self.call_here(request.clone()).await),
-                Step::There(node) => self.call_there(node, request.clone()).await,
+                Step::There(node) if again == Again::Twice => {
+                    self.call_there(node, request.clone()).await
+                }
+                Step::There(node) => self.call_or_leave(group, node, request.clone()).await,
                 Step::Anyone(nth) => match self.anyone(group, nth) {
                     Some(node) => self.call_there(node, request.clone()).await,
                     None => Err(Outcome::Unreached),
@@ -92,13 +100,19 @@ impl Gateway {
                     }
                     Outcome::Elsewhere(leader)
                 }
+                // Who was unseated does not know what became of it, and others may.
+                Ok(Reply::Refused(refusal))
+                    if refusal.code == Code::RaftTimeout && again != Again::Twice =>
+                {
+                    Outcome::Unknown
+                }
                 Ok(reply) => {
                     // Any copy may answer a read, and refuse anything: only a leader does what it is told.
                     let is_led = !request.is_read() && !matches!(reply, Reply::Refused(_));
                     if let (Step::There(node), true) = (step, is_led) {
                         self.0.note_leader(group, node);
                     }
-                    return reply;
+                    return route.answer(reply);
                 }
                 Err(outcome) => outcome,
             };
@@ -123,7 +137,11 @@ impl Gateway {
     }
 
     /// Asks another node's shards.
-    async fn call_there(&self, node: NameTag, request: Request) -> Result<Reply, Outcome> {
+    pub(crate) async fn call_there(
+        &self,
+        node: NameTag,
+        request: Request,
+    ) -> Result<Reply, Outcome> {
         if node == tag(self.0.cluster.own) {
             return Ok(self.call_here(request).await);
         }
@@ -152,10 +170,10 @@ impl Gateway {
         nodes.get(nth % nodes.len().max(1)).copied()
     }
 
-    fn route(&self, group: GroupId, is_read: bool) -> (Instant, Route) {
+    fn route(&self, group: GroupId, again: Again) -> (Instant, Route) {
         let cluster = &self.0.cluster;
         let leader = self.0.leader(group);
-        let route = Route::new(tag(cluster.own), self.0.replicas(group), leader, (is_read, 0));
+        let route = Route::new(tag(cluster.own), self.0.replicas(group), leader, (again, 0));
         (Instant::now(), route)
     }
 
@@ -232,9 +250,12 @@ impl Gateway {
 
     /// How those groups are doing that are led here.
     async fn groups_here(&self, page: GroupsPage) -> Reply {
-        let shards = 0..self.0.placement.shards();
-        let ask = |shard| self.0.start(ShardId(shard), Request::Groups(page));
-        let calls: Vec<Call> = shards.map(ask).collect();
+        let placement = self.0.placement;
+        // Neighbours in number are of different shards.
+        let last = page.first.0.saturating_add(page.count.min(placement.shards()));
+        let groups = (page.first.0..last.min(placement.groups())).map(GroupId);
+        let ask = |group| self.0.start(placement.shard(group), Request::Groups(page));
+        let calls: Vec<Call> = groups.map(ask).collect();
         let mut all = Vec::new();
         for call in calls {
             match call.await {
@@ -277,7 +298,7 @@ impl Gateway {
     /// Why there is no such tail.
     pub async fn follow(&self, open: TailOpen) -> Result<Tail, Refusal> {
         let group = self.0.placement.group(open.session.as_str());
-        let (began, mut route) = self.route(group, true);
+        let (began, mut route) = self.route(group, Again::Harmless);
         let mut step = route.first();
         loop {
             let tail = match step {

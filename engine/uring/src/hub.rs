@@ -24,6 +24,7 @@ use crate::mesh::{Mail, Outbox};
 use crate::meters::QueueMeters;
 use crate::peers::{Heard, PeerQueues};
 use crate::pending::{Pending, TailQueue, Waiters};
+use crate::seek::Found;
 use crate::stop::Stopper;
 
 /// The bits of a ticket or tail that number it within its core; those above name the core.
@@ -53,6 +54,8 @@ pub(crate) struct Hub {
     write: RefCell<Vec<NameTag>>,
     /// Who led a group when a node was last asked.
     leaders: RefCell<BTreeMap<GroupId, NameTag>>,
+    /// Who was last found to lead a group in a silent node's stead.
+    found: RefCell<BTreeMap<GroupId, Found>>,
     pub(crate) stopper: Stopper,
     stop_waiters: Waiters,
     pub(crate) peers: PeerQueues,
@@ -118,6 +121,7 @@ impl Hub {
             next_tail: Cell::new(first_number()),
             write: RefCell::new(homes.cluster.write.clone()),
             leaders: RefCell::default(),
+            found: RefCell::default(),
             stopper,
             stop_waiters: Waiters::default(),
             peers: PeerQueues::new(core),
@@ -423,6 +427,16 @@ impl Hub {
     /// Remembers who answered for a group.
     pub(crate) fn note_leader(&self, group: GroupId, node: NameTag) {
         self.leaders.borrow_mut().insert(group, node);
+    }
+
+    /// Who was last found to lead a group, and when.
+    pub(crate) fn found(&self, group: GroupId) -> Option<Found> {
+        self.found.borrow().get(&group).copied()
+    }
+
+    /// Remembers who was found to lead a group.
+    pub(crate) fn note_found(&self, group: GroupId, found: Found) {
+        self.found.borrow_mut().insert(group, found);
     }
 
     /// A node says that it does not lead a group: it is not asked first any more.

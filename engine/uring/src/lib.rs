@@ -36,6 +36,7 @@ mod pending;
 mod reactor;
 pub mod ring;
 pub mod rt;
+mod seek;
 mod sockets;
 mod standing;
 mod stop;

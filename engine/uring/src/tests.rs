@@ -12,6 +12,7 @@ mod manifest;
 mod node;
 mod peers;
 mod pieces;
+mod seek;
 mod sockets;
 mod standing;
 

@@ -178,14 +178,16 @@ impl Hand {
         Wish { op, digest: history::digest(&fragment), body }
     }
 
-    /// Asks once. What the balancer tried before counts as an attempt of its own.
+    /// Asks once. What the balancer tried before counts as an attempt of its own, and what the node did: who
+    /// is told at once that an event was known was asked for by the node before.
     fn attempt(&mut self, wish: &Wish, attempts: &mut Vec<Attempt>) -> Option<Outcome> {
         let target = format!("/v1/sessions/{}/append", self.record.ids[self.session]);
         let start = self.record.now();
         let told = self.client.post(self.address(), &target, &wish.body);
         let end = self.record.now();
         let outcome = self.record.outcome(self.session, &told)?;
-        if matches!(&told, Told::Answer(answer) if 1 < answer.attempts) {
+        let is_known = matches!(outcome, Outcome::Acked { deduped: true, .. });
+        if is_known || matches!(&told, Told::Answer(answer) if 1 < answer.attempts) {
             attempts.push(Attempt { start, end, outcome: Outcome::Unknown });
         }
         attempts.push(Attempt { start, end, outcome });
