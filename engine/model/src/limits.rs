@@ -80,6 +80,18 @@ pub const DEPOSED_WAIT_MS: u64 = 1_000;
 /// Milliseconds one batch of the log may take before the shard gives up the groups it leads: a leader
 /// that cannot write would hold up others that can.
 pub const LOG_STALL_MS: u64 = 1_000;
+/// Milliseconds between two ticks of a shard from which on it stood still: ticks are 25 apart at most.
+pub const STILL_MS: u64 = 50;
+/// Milliseconds of one such gap that count at most: what happens once is no habit.
+pub const STILL_COUNTED_MS: u64 = 200;
+/// Milliseconds in which a shard that stood still for half of them is slow.
+pub const PACE_WINDOW_MS: u64 = 500;
+const _: () = assert!(STILL_COUNTED_MS < PACE_WINDOW_MS / 2, "one gap makes nobody slow");
+/// Milliseconds for which a slow shard has to keep pace before it leads again. Doubled if that made it
+/// slow at once, up to the maximum.
+pub const SLOW_REST_MS_MIN: u64 = 10_000;
+/// See [`SLOW_REST_MS_MIN`].
+pub const SLOW_REST_MS_MAX: u64 = 320_000;
 /// Bytes of applied entries a shard keeps in memory for followers that are behind, in equal shares for
 /// its groups: two seconds of a core's fastest appends. One further behind is sent what its sessions
 /// lack instead.

@@ -166,6 +166,8 @@ metrics! {
         "Times a group began to wait for a member that learns: what the log has no room to keep is refused.";
     NoSpace "starcite_no_space" Gauge, Count, ["shard"],
         "1 while appends are refused for lack of disk space, else 0.";
+    Slow "starcite_slow" Gauge, Count, ["shard"],
+        "1 while a shard has too little of a CPU and leads nothing that another node can lead, else 0.";
     LogBatches "starcite_log_batches_total" Counter, Count, ["shard"],
         "Batches written to the log.";
     LogBytes "starcite_log_bytes_total" Counter, Bytes, ["shard"],

@@ -26,7 +26,7 @@ pub struct SegmentNumber(pub u64);
 pub struct BatchNumber(pub u64);
 
 /// A file of a shard beside its log. Numbers grow; one is used again only if a crash kept the
-/// checkpoint of that number from being published.
+/// checkpoint or the snapshot of that number from being published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileName {
     /// Events, sorted and immutable.
@@ -381,4 +381,6 @@ pub struct Gauges {
     pub groups_quiet: u64,
     /// Whether appends are refused for lack of disk space.
     pub no_space: bool,
+    /// Whether the shard has too little of a CPU to lead what others can lead.
+    pub slow: bool,
 }

@@ -36,6 +36,7 @@ mod members;
 pub mod membership;
 pub mod neighbours;
 pub mod opening;
+mod pace;
 mod pages;
 pub mod peer;
 mod reads;

@@ -278,6 +278,9 @@ impl Shard {
     pub(crate) fn tick(&mut self, now: Now) {
         self.tails.close_stalled(now.monotonic, &mut self.machine);
         self.look_at_log(now);
+        if !self.options.cluster.is_alone() && self.pace.tick(now.monotonic) {
+            self.neighbours.order_soon();
+        }
         let timing = self.options.cluster.timing;
         if self.neighbours.tick_at == 0 {
             self.neighbours.tick_at = now.monotonic + timing.tick_micros;

@@ -15,6 +15,7 @@ use raft::{
 
 use crate::checkpoint::{GroupMark, Head, Reader};
 use crate::chunk;
+use crate::effect::FileName;
 use crate::flush::Flush;
 use crate::group::Group;
 use crate::machine::Machine;
@@ -206,12 +207,41 @@ impl Opening {
         Ok(head.chunks)
     }
 
-    /// The shard.
+    /// Which of these files, all that the shard has beside its log, nothing names and nothing ever will:
+    /// they may be removed at once.
+    ///
+    /// Snapshots, and the chunks that came with them, are not among them: a batch of the life before
+    /// may land only after its log was read, and name one.
+    pub fn removable(&self, files: &[FileName]) -> Vec<FileName> {
+        let removable = |name: &FileName| match name {
+            FileName::Chunk(file) => !files.contains(&FileName::Snapshot(*file)),
+            FileName::Checkpoint(_) => true,
+            FileName::Snapshot(_) => false,
+        };
+        let unnamed = files.iter().filter(|name| !self.names(**name));
+        unnamed.filter(|name| removable(name)).copied().collect()
+    }
+
+    /// Whether the newest checkpoint or the log needs a file.
+    fn names(&self, name: FileName) -> bool {
+        match name {
+            FileName::Chunk(file) => self.chunks.contains(&file),
+            FileName::Checkpoint(file) => {
+                self.head.as_ref().is_some_and(|head| head.number == file)
+            }
+            FileName::Snapshot(file) => self.groups.values().any(|log| log.snapshot == Some(file)),
+        }
+    }
+
+    /// The shard. `files` are all that it has beside its log and that need not be removed: it removes
+    /// those that nothing names once nothing can any more.
     ///
     /// # Panics
     /// If a snapshot was not loaded.
-    pub fn finish(self, mut recovered: Recovered) -> Shard {
+    pub fn finish(self, mut recovered: Recovered, files: Vec<FileName>) -> Shard {
         let identity = self.options.identity();
+        let mut unnamed = files.clone();
+        unnamed.retain(|name| !self.names(*name));
         let mut snapshot_files = BTreeMap::new();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (id, mut log) in self.groups {
@@ -227,11 +257,13 @@ impl Opening {
             groups.push(open_group(&self.options, id, (log, entries)));
         }
         let (number, chunks) = (self.head.as_ref().map(|head| head.number), self.chunks);
-        let newest = snapshot_files.last_key_value().map_or(0, |(file, _)| *file);
+        // No number is given twice: a record that names the first may still be on its way to the log.
+        let newest = files.iter().map(|name| name.number()).max().unwrap_or(0);
         let flush = Flush::new(identity, number, chunks, newest);
         let wal = Wal::new(identity, self.options.segment_bytes, recovered);
         let mut shard = Shard::assemble(self.options, groups, self.machine, (wal, flush));
         shard.snapshot_files = snapshot_files;
+        shard.unnamed = unnamed;
         shard
     }
 }

@@ -38,8 +38,8 @@ pub struct Pulse {
     pub intent: u64,
     /// Whether every group its shard hosts can commit and is caught up there.
     pub ready: bool,
-    /// Whether the sender hands its leaderships over and takes none: operators want it relieved, or it
-    /// is about to stop.
+    /// Whether the sender hands its leaderships over and takes none: operators want it relieved, it is
+    /// about to stop, or it is not fit to lead.
     pub relieved: bool,
 }
 

@@ -19,7 +19,7 @@ use rkyv::util::AlignedVec;
 use crate::checkpoint::put_session;
 use crate::cluster::{Cluster, tag};
 use crate::effect::{
-    BatchNumber, DiskOp, Effect, Facts, Gauges, Input, Lack, SegmentNumber, Ticket,
+    BatchNumber, DiskOp, Effect, Facts, FileName, Gauges, Input, Lack, SegmentNumber, Ticket,
 };
 use crate::export::Exports;
 use crate::flush::Flush;
@@ -28,6 +28,7 @@ use crate::handouts::Handouts;
 use crate::import::{Import, Offers};
 use crate::machine::Machine;
 use crate::neighbours::{NeighbourStatus, Neighbours};
+use crate::pace::Pace;
 use crate::pages::{Lists, Pages};
 use crate::peer::PeerMessage;
 use crate::reads::{Purpose, Reads};
@@ -124,6 +125,9 @@ pub struct Shard {
     pub(crate) import: Option<Import>,
     /// Files of snapshots taken over that no checkpoint covers: group and last index of each.
     pub(crate) snapshot_files: BTreeMap<u64, (GroupId, u64)>,
+    /// Files of earlier lives that nothing names. They stay until the log's first batch of this life is
+    /// durable: before, a batch of the life before may land late, and name them.
+    pub(crate) unnamed: Vec<FileName>,
     /// What waits for a batch that is not yet durable, in batch order.
     pub(crate) parked: VecDeque<Parked>,
     pub(crate) replies: Vec<(Ticket, Reply)>,
@@ -144,6 +148,7 @@ pub struct Shard {
     pub(crate) flush_retry_at: Option<u64>,
     /// What the disk's room means for the groups here and elsewhere.
     pub(crate) room: Room,
+    pub(crate) pace: Pace,
     /// Whether background work can go on without waiting for anything.
     pub(crate) more_work: bool,
     /// Whether a flush would find anything new.
@@ -208,6 +213,7 @@ impl Shard {
             offers: Offers::default(),
             import: None,
             snapshot_files: BTreeMap::new(),
+            unnamed: Vec::new(),
             parked: VecDeque::new(),
             replies: Vec::new(),
             sends: Vec::new(),
@@ -219,6 +225,7 @@ impl Shard {
             segment_retry_at: None,
             flush_retry_at: None,
             room: Room::default(),
+            pace: Pace::default(),
             more_work: false,
             changed_since_flush: false,
             flush_due: false,
@@ -334,6 +341,7 @@ impl Shard {
             wishes: self.wishes.number,
             groups_quiet: (self.groups.len() - self.restless.ticking()) as u64,
             no_space: self.no_space(),
+            slow: self.is_slow(),
         }
     }
 
@@ -392,6 +400,11 @@ impl Shard {
     /// it was asked last.
     pub fn no_space(&self) -> bool {
         self.segment_retry_at.is_some() || self.flush_retry_at.is_some()
+    }
+
+    /// Whether the shard has too little of a CPU to lead anything that another node can lead.
+    pub fn is_slow(&self) -> bool {
+        self.pace.is_slow()
     }
 
     /// The slot of a group of this shard.

@@ -36,6 +36,8 @@ impl Shard {
                 self.wal.durable(batch, buffer);
                 self.note_rewritten(batch);
                 self.log_active_at = now.monotonic;
+                let unnamed = self.unnamed.drain(..);
+                self.ops.extend(unnamed.map(|file| DiskOp::FileRemove { file }));
                 while let Some(parked) = self.parked.pop_front_if(|parked| parked.batch <= batch) {
                     self.groups[parked.slot].node.persisted(parked.receipt);
                     self.send_all(parked.slot, parked.messages);

@@ -61,10 +61,12 @@ impl Shard {
         (0..self.groups.len()).for_each(|slot| self.note_rest(slot));
     }
 
-    /// Whether this node is to lead nothing that another can: operators want it, it is about to stop, or it
-    /// has nowhere to write what comes in.
+    /// Whether this node is to lead nothing that another can: operators want it, it is about to stop, it has
+    /// nowhere to write what comes in, or too little of a CPU to do it in time.
     pub(crate) fn is_relieved(&self) -> bool {
-        self.wishes.relieves(tag(self.options.cluster.own)) || self.room.is_lacking
+        self.wishes.relieves(tag(self.options.cluster.own))
+            || self.room.is_lacking
+            || self.is_slow()
     }
 
     /// Whether a node lives and takes what it is handed.

@@ -239,6 +239,17 @@ impl Driver {
             warned.no_space = None;
             tracing::info!(shard, "room on the disk again");
         }
+        let is_slow = self.shard.is_slow();
+        if std::mem::replace(&mut warned.is_slow, is_slow) != is_slow {
+            if is_slow {
+                tracing::warn!(
+                    shard,
+                    "stands still half of the time for want of a CPU: others lead what they can"
+                );
+            } else {
+                tracing::info!(shard, "keeps pace again");
+            }
+        }
         let waits = self.shard.facts().newcomer_waits;
         if std::mem::replace(&mut warned.newcomer_waits, waits) < waits {
             tracing::warn!(
@@ -276,6 +287,8 @@ impl Driver {
 struct Warned {
     /// When the disk was last seen without room, until it is said that it has some.
     no_space: Option<Instant>,
+    /// Whether the shard has too little of a CPU.
+    is_slow: bool,
     /// Times groups had begun to wait for one that learns.
     newcomer_waits: u64,
 }

@@ -45,7 +45,7 @@ const COUNTERS: [(Metric, Count); 20] = [
     (Metric::NewcomerWaits, |f| f.newcomer_waits),
 ];
 
-const GAUGES: [(Metric, Level); 11] = [
+const GAUGES: [(Metric, Level); 12] = [
     (Metric::Sessions, |l| l.shard.sessions),
     (Metric::Tails, |l| l.shard.tails),
     (Metric::EventStoreBytes, |l| l.shard.hot_bytes),
@@ -55,6 +55,7 @@ const GAUGES: [(Metric, Level); 11] = [
     (Metric::GroupsLed, |l| l.shard.groups_led),
     (Metric::GroupsQuiet, |l| l.shard.groups_quiet),
     (Metric::NoSpace, |l| u64::from(l.shard.no_space)),
+    (Metric::Slow, |l| u64::from(l.shard.slow)),
     (Metric::RequestsWaiting, |l| l.requests as u64),
     (Metric::RequestBytesWaiting, |l| l.request_bytes as u64),
 ];

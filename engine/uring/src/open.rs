@@ -56,24 +56,18 @@ pub fn open(data_dir: &Path, options: Options, fresh: bool) -> Result<(Shard, Fo
         return Err(OpenError { fatal: Fatal::Corruption, text });
     }
     let mut opening = Opening::new(options.clone());
-    let (files, leftovers) = list(dir.path(), layout::parse_file)?;
+    let (mut files, mut leftovers) = list(dir.path(), layout::parse_file)?;
     let newest = newest_checkpoint(&files);
     if let Some(number) = newest {
         load_checkpoint(&dir, number, &mut opening, &options)?;
     }
     let (recovered, found) = load_log(&dir, &mut opening, &options)?;
-    let snapshots = load_snapshots(&dir, &mut opening, &options)?;
-    let mut obsolete: Vec<PathBuf> = leftovers;
-    for name in &files {
-        let needed = match name {
-            FileName::Chunk(number) => opening.chunks().contains(number),
-            FileName::Checkpoint(number) => Some(*number) == newest,
-            FileName::Snapshot(number) => snapshots.contains(number),
-        };
-        obsolete.extend((!needed).then(|| dir.file(*name)));
-    }
-    clean(&dir, &recovered, &obsolete)?;
-    Ok((opening.finish(recovered), found))
+    load_snapshots(&dir, &mut opening, &options)?;
+    let removable = opening.removable(&files);
+    files.retain(|name| !removable.contains(name));
+    leftovers.extend(removable.iter().map(|name| dir.file(*name)));
+    clean(&dir, &recovered, &leftovers)?;
+    Ok((opening.finish(recovered, files), found))
 }
 
 fn newest_checkpoint(files: &[FileName]) -> Option<u64> {
@@ -111,22 +105,21 @@ fn load_checkpoint(
     Ok(())
 }
 
-/// Loads the snapshots of other nodes that the log says were taken over. Returns their numbers.
+/// Loads the snapshots of other nodes that the log says were taken over.
 fn load_snapshots(
     dir: &ShardDir,
     opening: &mut Opening,
     options: &Options,
-) -> Result<Vec<u64>, OpenError> {
-    let numbers = opening.snapshots();
-    for number in &numbers {
-        let path = dir.file(FileName::Snapshot(*number));
+) -> Result<(), OpenError> {
+    for number in opening.snapshots() {
+        let path = dir.file(FileName::Snapshot(number));
         let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
-        let chunks = opening.snapshot(*number, &bytes).map_err(|what| corrupt(&path, &what))?;
+        let chunks = opening.snapshot(number, &bytes).map_err(|what| corrupt(&path, &what))?;
         for chunk in chunks {
             open_chunk(&dir.file(FileName::Chunk(chunk)), chunk, options)?;
         }
     }
-    Ok(numbers)
+    Ok(())
 }
 
 /// Looks at both ends of a chunk: a file that is missing, cut short or another's is noticed at
@@ -205,8 +198,8 @@ fn first_block(path: &Path) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-/// Removes what recovery does not need, in its order, each durably before the next: the numbers of
-/// segments must never have a hole.
+/// Removes segments that recovery does not need, in its order, each durably before the next: their
+/// numbers must never have a hole. Then the other files.
 fn clean(dir: &ShardDir, recovered: &Recovered, files: &[PathBuf]) -> Result<(), OpenError> {
     for number in &recovered.remove {
         remove(dir.log(), &[dir.segment(*number)])?;

@@ -143,7 +143,7 @@ fn fresh_shard(settings: &Settings) -> Shard {
     };
     let opening = Opening::new(options.clone());
     let recovery = Recovery::new(options.identity(), options.segment_bytes, opening.floor());
-    opening.finish(recovery.finish().unwrap())
+    opening.finish(recovery.finish().unwrap(), Vec::new())
 }
 
 /// A response as it came over the wire.

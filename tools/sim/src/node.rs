@@ -240,13 +240,11 @@ pub(crate) fn open(options: Options, disk: &mut Disk) -> Result<(Shard, Found), 
             open_chunk(disk, identity, number)?;
         }
     }
-    let (chunks, snapshots) = (opening.chunks().clone(), opening.snapshots());
-    disk.clean(&recovered.remove, |name| match name {
-        FileName::Chunk(number) => chunks.contains(number),
-        FileName::Snapshot(number) => snapshots.contains(number),
-        FileName::Checkpoint(_) => Some(*name) == newest,
-    });
-    Ok((opening.finish(recovered), found))
+    let files: Vec<FileName> = disk.files().keys().copied().collect();
+    let removable = opening.removable(&files);
+    disk.clean(&recovered.remove, |name| !removable.contains(name));
+    let files = disk.files().keys().copied().collect();
+    Ok((opening.finish(recovered, files), found))
 }
 
 /// Looks at both ends of a chunk and reads its directory.

@@ -83,9 +83,9 @@ impl Net {
         net
     }
 
-    pub(super) fn add(&mut self, options: Options, disk: FakeDisk) {
+    pub(super) fn add(&mut self, options: Options, mut disk: FakeDisk) {
         let own = options.cluster.own;
-        let shard = open(options.clone(), &disk).expect("an explicable disk");
+        let shard = open(options.clone(), &mut disk).expect("an explicable disk");
         let machine =
             Machine { shard: Some(shard), disk, clients: FakeClients::default(), options };
         self.nodes.insert(own, machine);
@@ -161,10 +161,16 @@ impl Net {
     }
 
     pub(super) fn pass(&mut self, millis: u64) {
+        self.pass_without(&[], millis);
+    }
+
+    /// Time passes everywhere but at some nodes, which stand still.
+    pub(super) fn pass_without(&mut self, still: &[NodeId], millis: u64) {
         for _ in 0..millis / 10 {
             self.now.monotonic += 10_000;
             self.now.wall.0 += 10_000;
-            for own in self.alive().collect::<Vec<_>>() {
+            let moving = self.alive().filter(|own| !still.contains(own));
+            for own in moving.collect::<Vec<_>>() {
                 self.give(own, Input::Tick);
             }
             self.settle();

@@ -69,7 +69,7 @@ fn opened(
         cut: None,
         remove: Vec::new(),
     };
-    opening.finish(recovered)
+    opening.finish(recovered, Vec::new())
 }
 
 /// The terms of the log's entries behind a checkpoint at term and index.

@@ -423,3 +423,34 @@ fn who_has_caught_up_need_not_wait_for_others() {
     net.check_members(&[1, 4, 5]);
     assert_eq!(net.events(fifth, "s").len(), 20);
 }
+
+#[test]
+fn a_shard_that_stands_still_again_and_again_leads_nothing() {
+    let mut net = three();
+    net.call(&create("s"));
+    let slow = net.leaders()[&0];
+    assert!(0 < net.gauges(slow).groups_led && !net.gauges(slow).slow);
+    // One long pause is no habit, as long as it is taken for nobody's death.
+    net.pass_without(&[slow], 200);
+    net.pass(1_000);
+    assert!(0 < net.gauges(slow).groups_led && !net.gauges(slow).slow);
+    for _ in 0..15 {
+        net.pass_without(&[slow], 90);
+        net.pass(10);
+    }
+    assert_eq!((net.gauges(slow).groups_led, net.gauges(slow).slow), (0, true));
+    net.append("s", "goes on");
+    net.pass(9_000);
+    assert_eq!(net.gauges(slow).groups_led, 0, "it is asked to keep pace for a while first");
+    net.pass(6_000);
+    assert!(0 < net.gauges(slow).groups_led && !net.gauges(slow).slow);
+    assert_eq!(net.leaders()[&0], slow);
+    for _ in 0..15 {
+        net.pass_without(&[slow], 90);
+        net.pass(10);
+    }
+    net.pass(15_000);
+    assert_eq!(net.gauges(slow).groups_led, 0, "it was slow as soon as it led");
+    net.pass(10_000);
+    assert_eq!(net.leaders()[&0], slow, "but not for ever");
+}

@@ -85,6 +85,40 @@ fn all_requests_of_a_turn_share_one_write() {
 }
 
 #[test]
+fn what_a_late_batch_may_name_stays_until_one_of_this_life_is_durable() {
+    let mut world = World::new(1, 40_000);
+    world.create("s");
+    let text = "x".repeat(1_000);
+    let mut number = 0;
+    let mut fill = |world: &mut World| {
+        for _ in 0..60 {
+            number += 1;
+            world.append(append("s", Some(("p", number)), &text)).unwrap();
+        }
+    };
+    fill(&mut world);
+    let before: Vec<FileName> = world.disk.files.keys().copied().collect();
+    assert!(!before.is_empty(), "a flush has moved events to files");
+    // A flush that was cut short, and a snapshot whose record may still be on its way.
+    let (cut_short, taken) = (FileName::Chunk(70), [FileName::Chunk(80), FileName::Snapshot(80)]);
+    for name in [cut_short, taken[0], taken[1]] {
+        world.disk.files.insert(name, vec![0; 4096]);
+    }
+    world.disk.hold_log = true;
+    let mut world = world.restart();
+    assert!(!world.disk.files.contains_key(&cut_short), "nothing will ever name it");
+    assert!(taken.iter().all(|name| world.disk.files.contains_key(name)));
+    world.disk.hold_log = false;
+    world.release_log();
+    world.run();
+    let mut left: Vec<FileName> = world.disk.files.keys().copied().collect();
+    assert_eq!(left, before, "the log went on, so what it does not name nothing names");
+    fill(&mut world);
+    left = world.disk.files.keys().filter(|name| !before.contains(name)).copied().collect();
+    assert!(!left.is_empty() && left.iter().all(|name| 80 < name.number()), "{left:?}");
+}
+
+#[test]
 fn an_idle_log_is_proven_by_one_mark() {
     let mut world = World::new(2, 1 << 30);
     world.create("s");

@@ -170,8 +170,8 @@ impl World {
     /// A new shard that serves.
     pub(super) fn new(groups: u32, hot_bytes_max: u64) -> World {
         let options = options(groups, hot_bytes_max);
-        let disk = FakeDisk::default();
-        let shard = open(options.clone(), &disk).expect("an empty disk opens");
+        let mut disk = FakeDisk::default();
+        let shard = open(options.clone(), &mut disk).expect("an empty disk opens");
         World::with(shard, disk, options)
     }
 
@@ -187,7 +187,7 @@ impl World {
     pub(super) fn restart(self) -> World {
         let World { mut disk, options, .. } = self;
         disk.crash();
-        let shard = open(options.clone(), &disk).expect("a crash leaves an explicable disk");
+        let shard = open(options.clone(), &mut disk).expect("a crash leaves an explicable disk");
         World::with(shard, disk, options)
     }
 
@@ -282,7 +282,7 @@ impl World {
 }
 
 /// Rebuilds a shard from what is durable, as a program would.
-pub(super) fn open(options: Options, disk: &FakeDisk) -> Result<Shard, String> {
+pub(super) fn open(options: Options, disk: &mut FakeDisk) -> Result<Shard, String> {
     let mut opening = Opening::new(options.clone());
     let newest = disk.files.keys().filter(|name| matches!(name, FileName::Checkpoint(_))).max();
     if let Some(name) = newest {
@@ -316,7 +316,11 @@ pub(super) fn open(options: Options, disk: &FakeDisk) -> Result<Shard, String> {
     for file in opening.snapshots() {
         opening.snapshot(file, &disk.files[&FileName::Snapshot(file)])?;
     }
-    Ok(opening.finish(recovered))
+    let files: Vec<FileName> = disk.files.keys().copied().collect();
+    for name in opening.removable(&files) {
+        disk.files.remove(&name);
+    }
+    Ok(opening.finish(recovered, disk.files.keys().copied().collect()))
 }
 
 pub(super) fn id(name: &str) -> SessionId {

@@ -115,7 +115,7 @@ fn open_one(options: Options, dir: &ShardDir) -> Shard {
         let mut sink = |record: &Record<'_>| opening.record(record).unwrap();
         recovery.segment(*number, bytes, &mut sink).unwrap();
     }
-    opening.finish(recovery.finish().unwrap())
+    opening.finish(recovery.finish().unwrap(), Vec::new())
 }
 
 /// Runs a node whose first core does `work`, then stops.

@@ -218,7 +218,7 @@ fn open(settings: &Settings, config: &ClusterConfig, founding: &Founding) -> sha
     };
     let opening = Opening::new(options.clone());
     let recovery = Recovery::new(options.identity(), options.segment_bytes, opening.floor());
-    opening.finish(recovery.finish().unwrap())
+    opening.finish(recovery.finish().unwrap(), Vec::new())
 }
 
 /// One end of a connection.

@@ -33,7 +33,7 @@ pub(crate) struct Opened {
 /// What cannot be explained.
 pub(crate) fn open(options: Options, files: &mut Files) -> Result<Opened, String> {
     let mut opening = Opening::new(options.clone());
-    let newest = load_checkpoint(&mut opening, &options, files)?;
+    load_checkpoint(&mut opening, &options, files)?;
     let first = opening.floor().map_or(1, |floor| floor.batch.0);
     let mut records = Vec::new();
     let recovered = load_log(&mut opening, &options, (files, &mut records))?;
@@ -43,24 +43,18 @@ pub(crate) fn open(options: Options, files: &mut Files) -> Result<Opened, String
             open_chunk(files, options.identity(), number)?;
         }
     }
-    let (chunks, snapshots) = (opening.chunks().clone(), opening.snapshots());
-    files.clean(&recovered.remove, |name| match name {
-        FileName::Chunk(number) => chunks.contains(number),
-        FileName::Snapshot(number) => snapshots.contains(number),
-        FileName::Checkpoint(_) => Some(*name) == newest,
-    });
+    let all: Vec<FileName> = files.named.keys().copied().collect();
+    let removable = opening.removable(&all);
+    files.clean(&recovered.remove, |name| !removable.contains(name));
     let (next, cut) = (recovered.next.batch.0, recovered.cut.is_some());
     let removed = recovered.remove.clone();
-    Ok(Opened { shard: opening.finish(recovered), first, next, records, cut, removed })
+    let shard = opening.finish(recovered, files.named.keys().copied().collect());
+    Ok(Opened { shard, first, next, records, cut, removed })
 }
 
-fn load_checkpoint(
-    opening: &mut Opening,
-    options: &Options,
-    files: &Files,
-) -> Result<Option<FileName>, String> {
+fn load_checkpoint(opening: &mut Opening, options: &Options, files: &Files) -> Result<(), String> {
     let names = files.named.keys().filter(|name| matches!(name, FileName::Checkpoint(_)));
-    let Some(newest) = names.max().copied() else { return Ok(None) };
+    let Some(newest) = names.max().copied() else { return Ok(()) };
     let newest_chunk = opening.checkpoint(&files.named[&newest])?.newest_chunk;
     for number in opening.chunks().clone() {
         let directory = open_chunk(files, options.identity(), number)?;
@@ -68,7 +62,7 @@ fn load_checkpoint(
             opening.newest_chunk(&directory)?;
         }
     }
-    Ok(Some(newest))
+    Ok(())
 }
 
 fn load_log(

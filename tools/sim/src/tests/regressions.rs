@@ -79,4 +79,10 @@ regressions! {
     /// anybody heard of it.
     a_candidacy_nobody_heard_of_may_be_forgotten
         "203063 faults=lying-sync,lost-write,misdirect,rot,members,power-cut,partition",
+    /// A life removed a snapshot that nothing named, and died before it had written. What the life before
+    /// it had written named the snapshot, and landed in between.
+    what_a_late_write_names_is_still_there
+        "203227 faults=lying-sync,lost-write,misdirect,rot,members,power-cut,partition",
+    /// The same.
+    what_a_late_write_names_stays "305004",
 }
