@@ -12,13 +12,18 @@
 //! heard more of it since. In return a leader that is asked counts nothing any more that an earlier life of
 //! the asker has acknowledged, not even if the acknowledgement comes only now: [`Progress::live_anew`].
 //!
+//! Whom it asks its log says, and what that lost may have changed the voters. So those who answer name the
+//! voters they know, and it asks these as well: of the voters before a change one at least that is not it
+//! holds the change, if it was committed. Who does not name itself cannot be elected, so nobody waits for
+//! its log: what is committed is also in one of those that can.
+//!
 //! It never votes in the term it has come to by then: it may have done so before. And from then on it
 //! votes for nobody whose log ends before the longest it has heard of, and does not stand while its own
 //! does: what it lost may be there. All together is safe when all others have answered and nothing else
 //! is lost in the meantime. Whoever has that longest log can be elected; if it does not turn up, because
 //! it was lost with its holder, the node asks anew after some election timeouts.
 
-use crate::limits::ASK_ANEW_TIMEOUTS;
+use crate::limits::{ASK_ANEW_TIMEOUTS, VOTERS_NAMED_MAX};
 use crate::message::{Body, Index, Life, NodeId, Term};
 use crate::node::{Node, State};
 
@@ -30,6 +35,8 @@ pub(crate) struct Doubt {
     /// Whether the others have been heard, or given long enough.
     settled: bool,
     answered: Vec<NodeId>,
+    /// Voters that others named and this node does not know for such.
+    named: Vec<NodeId>,
     /// The highest index anybody has seen us acknowledge.
     remembered: Index,
     /// The end of the longest log heard of.
@@ -46,6 +53,7 @@ impl Doubt {
             life,
             settled: false,
             answered: Vec::new(),
+            named: Vec::new(),
             remembered: Index(0),
             longest: (Term(0), Index(0)),
             ticks: 0,
@@ -79,11 +87,17 @@ impl Node {
     fn ask_in_doubt(&mut self) {
         let Some(life) = self.doubt.as_ref().map(|doubt| doubt.life) else { return };
         let last = self.log.last();
-        let membership = std::sync::Arc::clone(self.log.membership());
-        let own = self.id;
-        for voter in membership.electors().filter(|id| *id != own) {
+        for voter in self.asked_in_doubt() {
             self.send(voter, Body::Doubt { life, last });
         }
+    }
+
+    /// All others that vote, as far as this node or one of them knows.
+    fn asked_in_doubt(&self) -> Vec<NodeId> {
+        let membership = self.log.membership();
+        let named = self.doubt.iter().flat_map(|doubt| &doubt.named).copied();
+        let unknown = named.filter(|id| !membership.is_voter(*id));
+        membership.electors().chain(unknown).filter(|id| *id != self.id).collect()
     }
 
     pub(crate) fn tick_doubt(&mut self) {
@@ -110,23 +124,36 @@ impl Node {
         let last = self.log.last();
         // What is not in this log any more was replaced by a leader, so it was not committed.
         let remembered = remembered.unwrap_or_default().min(last.1);
-        self.send(from, Body::DoubtReply { life, remembered, last });
+        let mut voters: Vec<NodeId> = self.log.membership().electors().collect();
+        if !voters.contains(&self.id) && self.log.may_elect(self.id) {
+            voters.push(self.id);
+        }
+        self.send(from, Body::DoubtReply { life, remembered, last, voters });
         self.wait_less();
     }
 
     pub(crate) fn on_doubt_reply(
         &mut self,
         (from, life): (NodeId, Life),
-        remembered: Index,
-        last: (Term, Index),
+        (remembered, last): (Index, (Term, Index)),
+        voters: &[NodeId],
     ) {
+        let is_asked = self.asked_in_doubt().contains(&from);
         let Some(doubt) = &mut self.doubt else { return };
         // Whoever answered an earlier life may have heard more of it afterwards.
-        if doubt.life != life || doubt.settled || !self.log.membership().is_voter(from) {
+        if doubt.life != life || doubt.settled || !is_asked {
             return;
         }
+        let new: Vec<NodeId> =
+            voters.iter().filter(|id| !doubt.named.contains(id)).copied().collect();
+        if VOTERS_NAMED_MAX < doubt.named.len() + new.len() {
+            return;
+        }
+        doubt.named.extend(new);
         doubt.remembered = doubt.remembered.max(remembered);
-        doubt.longest = doubt.longest.max(last);
+        if voters.contains(&from) {
+            doubt.longest = doubt.longest.max(last);
+        }
         if !doubt.answered.contains(&from) {
             doubt.answered.push(from);
         }
@@ -147,11 +174,14 @@ impl Node {
 
     /// Ends the doubt if there is no reason for it left.
     pub(crate) fn dispel_doubt(&mut self) {
+        if self.doubt.is_none() {
+            return;
+        }
+        let asked = self.asked_in_doubt();
         let Some(doubt) = &mut self.doubt else { return };
         let (last, durable) = (self.log.last(), self.log.durable());
         if !doubt.settled {
-            let mut others = self.log.membership().electors().filter(|id| *id != self.id);
-            let all_answered = others.all(|id| doubt.answered.contains(&id));
+            let all_answered = asked.iter().all(|id| doubt.answered.contains(id));
             let waited = 2 * self.election_ticks <= doubt.ticks;
             let mended = doubt.mended_at.is_some_and(|at| at <= durable);
             let is_held = doubt.remembered <= last.1.max(doubt.longest.1);

@@ -16,6 +16,8 @@ pub(crate) const CAPACITY_KEPT: usize = 16;
 pub(crate) const OUTSIDERS_MAX: usize = 8;
 /// After so many election timeouts without the longest log heard of, what was heard counts no more.
 pub(crate) const ASK_ANEW_TIMEOUTS: u32 = 6;
+/// Voters that others name to a node in doubt: those of several changes. Who names more is not counted.
+pub(crate) const VOTERS_NAMED_MAX: usize = 64;
 /// So many rounds in vain are bad luck; after more, the time between them grows: doubled each time.
 pub(crate) const ROUNDS_OF_BAD_LUCK: u32 = 2;
 /// No random part of a timeout is longer than this many ordinary ones.

@@ -222,6 +222,8 @@ pub enum Body {
         remembered: Index,
         /// The last entry of the sender's log.
         last: (Term, Index),
+        /// Those who vote, as far as the sender knows; itself if it may be elected.
+        voters: Vec<NodeId>,
     },
     /// A node hears no leader, or rests and should not be a member: if it is none any more, whoever leads
     /// is to tell it. Nobody enters the term of this, but a member of an older one is told the newer.
@@ -236,6 +238,7 @@ impl Message {
     pub fn bytes(&self) -> usize {
         let entries = match &self.body {
             Body::Append { entries, .. } => entries.iter().map(Entry::bytes).sum(),
+            Body::DoubtReply { voters, .. } => size_of_val(voters.as_slice()),
             _ => 0,
         };
         size_of::<Message>() + entries

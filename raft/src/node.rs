@@ -464,8 +464,8 @@ impl Node {
             Body::ReadRequest { context } => self.on_read_request(from, context),
             Body::ReadReply { context, index } => self.on_read_reply(from, context, index),
             Body::TimeoutNow => self.on_timeout_now(from),
-            Body::DoubtReply { life, remembered, last } => {
-                self.on_doubt_reply((from, life), remembered, last);
+            Body::DoubtReply { life, remembered, last, voters } => {
+                self.on_doubt_reply((from, life), (remembered, last), &voters);
             }
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
@@ -484,8 +484,8 @@ impl Node {
                 self.send(from, Body::ReadReply { context, index: None });
             }
             // What a node remembers is not of any term; it must not be kept from a node behind.
-            Body::DoubtReply { life, remembered, last } => {
-                self.on_doubt_reply((from, life), remembered, last);
+            Body::DoubtReply { life, remembered, last, voters } => {
+                self.on_doubt_reply((from, life), (remembered, last), &voters);
             }
             Body::Rest { last } => self.reject(from, last, 0),
             Body::PreVoteRequest { .. }

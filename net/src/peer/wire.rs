@@ -70,7 +70,7 @@ enum WireBody<'a> {
     ReadReply { context: u64, index: Option<u64> },
     TimeoutNow,
     Doubt { last: WirePlace, life: u64 },
-    DoubtReply { remembered: u64, last: WirePlace, life: u64 },
+    DoubtReply { remembered: u64, last: WirePlace, life: u64, voters: Vec<u64> },
     Astray { node: u64 },
 }
 
@@ -236,7 +236,8 @@ impl<'a> From<&'a Body> for WireBody<'a> {
             }
             Body::TimeoutNow => WireBody::TimeoutNow,
             Body::Doubt { life, last } => WireBody::Doubt { life: life.0, last: (*last).into() },
-            Body::DoubtReply { life, remembered, last } => WireBody::DoubtReply {
+            Body::DoubtReply { life, remembered, last, voters } => WireBody::DoubtReply {
+                voters: voters.iter().map(|id| id.0).collect(),
                 life: life.0,
                 remembered: remembered.0,
                 last: (*last).into(),
@@ -334,14 +335,15 @@ fn place(wire: &ArchivedWirePlace) -> (Term, Index) {
 }
 
 fn membership(wire: &ArchivedWireMembership) -> Arc<Membership> {
-    let ids = |list: &[rkyv::rend::unaligned::u64_ule]| {
-        list.iter().map(|id| NodeId(id.to_native())).collect()
-    };
     Arc::new(Membership {
         voters: ids(&wire.voters),
         outgoing: ids(&wire.outgoing),
         learners: ids(&wire.learners),
     })
+}
+
+fn ids(wire: &[rkyv::rend::unaligned::u64_ule]) -> Vec<NodeId> {
+    wire.iter().map(|id| NodeId(id.to_native())).collect()
 }
 
 fn entry(wire: &ArchivedWireEntry<'_>) -> Entry {
@@ -384,7 +386,8 @@ fn raft_body(wire: &ArchivedWireBody<'_>) -> Body {
         },
         W::TimeoutNow => Body::TimeoutNow,
         W::Doubt { life, last } => Body::Doubt { life: Life(life.to_native()), last: place(last) },
-        W::DoubtReply { life, remembered, last } => Body::DoubtReply {
+        W::DoubtReply { life, remembered, last, voters } => Body::DoubtReply {
+            voters: ids(voters),
             life: Life(life.to_native()),
             remembered: Index(remembered.to_native()),
             last: place(last),

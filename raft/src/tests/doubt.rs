@@ -8,13 +8,19 @@ use super::{
     restored, said, settle, stand, vote_request, voters,
 };
 
+/// What who knows of nothing answers to a life of node 1.
+fn answer(life: Life) -> Body {
+    let (last, voters) = (place(1, 1), ids(1..=3));
+    Body::DoubtReply { life, remembered: Index(0), last, voters }
+}
+
 #[test]
 fn a_node_in_doubt_does_not_vote_a_second_time() {
     // It may have voted for node 2 in term 5, and lost it.
     let mut node =
         Node::new(config(1), Restored { doubtful: Some(Life(7)), ..restored(3, 4, &[1]) });
     settle(&mut node);
-    let reply = Body::DoubtReply { life: Life(7), remembered: Index(0), last: place(1, 1) };
+    let reply = answer(Life(7));
     node.step(from(3, 4, reply.clone()));
     node.step(from(3, 5, vote_request(place(1, 1))));
     node.step(from(2, 5, reply));
@@ -32,8 +38,7 @@ fn answers_to_an_earlier_life_dispel_no_doubt() {
     settle(&mut node);
     for (life, is_doubtful) in [(Life(6), true), (Life(7), false)] {
         for other in [2, 3] {
-            let last = place(1, 1);
-            node.step(from(other, 4, Body::DoubtReply { life, remembered: Index(0), last }));
+            node.step(from(other, 4, answer(life)));
         }
         assert_eq!(node.is_doubtful(), is_doubtful, "answers to life {life}");
     }
@@ -123,4 +128,36 @@ fn what_was_acknowledged_before_a_node_was_removed_counts_no_more() {
     });
     node.step(from(3, 1, accepted_in(asked.unwrap(), 4)));
     assert_eq!(matched(&node), Index(4));
+}
+
+#[test]
+fn who_has_too_many_voters_to_name_is_not_counted() {
+    let mut node =
+        Node::new(config(1), Restored { doubtful: Some(Life(7)), ..restored(3, 4, &[1]) });
+    settle(&mut node);
+    let mut absurd = answer(Life(7));
+    if let Body::DoubtReply { voters, .. } = &mut absurd {
+        *voters = ids(1..100);
+    }
+    node.step(from(2, 4, absurd));
+    node.step(from(3, 4, answer(Life(7))));
+    assert!(node.is_doubtful());
+    node.step(from(2, 4, answer(Life(7))));
+    assert!(!node.is_doubtful());
+}
+
+#[test]
+fn nobody_waits_for_the_log_of_who_cannot_be_elected() {
+    let mut node =
+        Node::new(config(1), Restored { doubtful: Some(Life(7)), ..restored(3, 4, &[1]) });
+    settle(&mut node);
+    node.step(from(3, 4, answer(Life(7))));
+    let (last, voters) = (place(1, 5), ids([1, 3, 4]));
+    let left = Body::DoubtReply { life: Life(7), remembered: Index(0), last, voters };
+    node.step(from(2, 4, left));
+    assert!(node.is_doubtful(), "another votes");
+    let (last, voters) = (place(1, 1), ids([1, 3, 4]));
+    let votes = Body::DoubtReply { life: Life(7), remembered: Index(0), last, voters };
+    node.step(from(4, 4, votes));
+    assert!(!node.is_doubtful());
 }

@@ -101,8 +101,9 @@ fn body(body: &Body) -> String {
         Body::TimeoutNow => "timeout-now".into(),
         Body::Astray { node } => format!("astray {node}"),
         Body::Doubt { life, last } => format!("doubt life={life} last={}", position(*last)),
-        Body::DoubtReply { life, remembered, last } => {
-            format!("doubt-reply life={life} remembered={remembered} last={}", position(*last))
+        Body::DoubtReply { life, remembered, last, voters } => {
+            let (last, voters) = (position(*last), list(voters));
+            format!("doubt-reply life={life} remembered={remembered} last={last} voters={voters}")
         }
     }
 }

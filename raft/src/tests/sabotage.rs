@@ -11,7 +11,8 @@ const SEEDS_MAX: u64 = 4_000;
 /// What brings out some of them: the rest turns up anyway.
 fn focus(rule: Sabotage) -> Focus {
     let often: &[(Act, usize)] = match rule {
-        Sabotage::VoteBeforeDurable => &[(Act::Crash, 30), (Act::Restart, 60), (Act::Campaign, 30)],
+        Sabotage::VoteBeforeDurable => &[(Act::Crash, 40), (Act::Restart, 60), (Act::Campaign, 20)],
+        Sabotage::VoteInDoubt => &[(Act::RestartInDoubt, 10), (Act::Crash, 10)],
         Sabotage::CountOlderTerms => &[(Act::StepDown, 8), (Act::Suspect, 20), (Act::Campaign, 20)],
         Sabotage::AgreeAtFloor => &[(Act::Compact, 30), (Act::CutOrHeal, 10)],
         _ => &[],

@@ -69,6 +69,7 @@ scripts! {
     deposed_leader
     doubt
     doubt_late_receipt
+    doubt_members_lost
     doubt_remembered
     election
     figure_8

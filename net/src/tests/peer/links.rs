@@ -314,7 +314,8 @@ pub(super) fn vote(node: &Node, session: &Session, term: u64) -> PeerMessage {
 
 /// What a node that has just started asks before it votes: that the other knows of nothing it lacks.
 pub(super) fn nothing_lacks(node: &Node, session: &Session) -> PeerMessage {
-    raft(node, session, 0, Body::DoubtReply { life: Life(1), remembered: Index(0), last: NOTHING })
+    let (life, remembered) = (Life(1), Index(0));
+    raft(node, session, 0, Body::DoubtReply { life, remembered, last: NOTHING, voters: Vec::new() })
 }
 
 #[test]

@@ -64,7 +64,8 @@ async fn speak(gateway: Gateway, known: Arc<AtomicU64>) {
     let (mut said, mut batch, mut told) = (0, Vec::new(), Vec::new());
     // What a node that has just started waits for.
     let nothing = (Term(0), Index(0));
-    let body = Body::DoubtReply { life: Life(1), remembered: Index(0), last: nothing };
+    let body =
+        Body::DoubtReply { life: Life(1), remembered: Index(0), last: nothing, voters: Vec::new() };
     gateway.hear(other, raft((other, own), Term(0), body)).expect("there is such a group");
     for turn in 0_u64.. {
         // The shard's inbox is never empty, so that no look at its log finds it idle.
