@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures_lite::future;
 use model::api::{GroupRow, GroupsPage, Reply, Request};
 use model::cluster::{MemberId, NameTag};
 use model::ids::GroupId;
@@ -16,7 +17,7 @@ use crate::rt;
 /// group: less than an election takes.
 pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 /// How long a node may take to say whether it leads.
-const LOOK: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Who was last found to lead a group, and when.
 pub(crate) type Found = (Instant, Option<MemberId>);
@@ -31,11 +32,14 @@ impl Gateway {
     ) -> Result<Reply, Outcome> {
         let mut call = pin!(self.call_there(node, request));
         loop {
-            if let Some(answer) = rt::timeout(SILENCE, call.as_mut()).await {
-                return answer;
-            }
-            if let Some(leader) = self.seek(group, node).await {
-                return Err(Outcome::Replaced(leader));
+            let answered = async { Some(call.as_mut().await) };
+            let replaced = async {
+                rt::sleep(SILENCE).await;
+                let leader = self.seek(group, node).await?;
+                Some(Err(Outcome::Replaced(leader)))
+            };
+            if let Some(outcome) = future::or(answered, replaced).await {
+                return outcome;
             }
         }
     }
