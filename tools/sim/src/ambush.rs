@@ -21,6 +21,8 @@ pub(crate) enum Trigger {
     Members,
     /// Somebody is told that a change of voters begins.
     Joint,
+    /// Somebody is told of other voters than before, in as many steps as it may take.
+    Voters,
     /// Somebody is told that a change of voters has ended.
     Left,
     /// A leader tells of itself for the first time.
@@ -62,6 +64,9 @@ pub(crate) enum Strike {
     Isolate,
     /// Nobody hears it.
     Silence,
+    /// It and those who come are parted from the other voters of before: each side may have most of the
+    /// voters it knows of, until long after it has another leader.
+    Sunder,
     /// It and half of the others are cut off from the rest: from those who leave, if members change.
     Split,
     /// Whom it speaks to hears nobody.
@@ -72,6 +77,8 @@ pub(crate) enum Strike {
     /// Only the one it speaks to hears it, soon nobody does, and that one's disk stands still until about
     /// the time the others have another leader.
     Strand,
+    /// The same, and what it took by then lands bit by bit.
+    Trickle,
     /// Only the one it speaks to hears it, whose disk forgets what it takes; then it stands still for about
     /// as long as the others need to elect another leader, but not so long that it is held for lost.
     Forget,
@@ -118,10 +125,13 @@ impl Ambush {
         (triggers, strikes): (&[Trigger], &[Strike]),
         lasts: u64,
     ) -> Ambush {
+        let (trigger, strike) = (dice.pick(triggers), dice.pick(strikes));
+        let skips = dice.pick(&[0, 0, 1, 2, 5]);
         Ambush {
-            trigger: dice.pick(triggers),
-            strike: dice.pick(strikes),
-            skips: dice.pick(&[0, 0, 1, 2, 5]),
+            trigger,
+            strike,
+            // Who is parted from a change must not have heard of it.
+            skips: if strike == Strike::Sunder { 0 } else { skips },
             after: dice.spread(1, 50 * MILLI),
             lasts: lasts.max(100 * MILLI),
             bits: dice.bits(),
@@ -162,13 +172,13 @@ impl World {
         let ambush = self.ambushes.remove(place);
         self.counters.count(Fault::Ambush);
         let Ambush { after, lasts, .. } = ambush;
+        let election = self.options.election();
         let later = match ambush.strike {
             Strike::Kill => Deed::Kill { node: from, down: lasts },
             Strike::PowerCut => Deed::PowerCut { node: from, down: lasts },
             Strike::Pause => Deed::Pause { node: from, core: None, lasts },
             Strike::Stick => Deed::Stuck { node: from, lasts },
             Strike::Sleep => {
-                let election = self.options.election();
                 let sleeps = 2 * election + lasts % (4 * election);
                 let links = self.links_of(ambush, (from, to), message);
                 self.deed(&Deed::Cut { links, lasts: sleeps + 2 * election });
@@ -178,7 +188,6 @@ impl World {
                 if !self.may_forget(to) {
                     return;
                 }
-                let election = self.options.election();
                 let (lies, down) = (election / 4 + after, 30 * MILLI);
                 let sleeps = down + 3 * election / 4 + lasts % (election / 2);
                 for other in (0..self.nodes.len()).filter(|other| ![from, to].contains(other)) {
@@ -187,22 +196,42 @@ impl World {
                 self.deed(&Deed::Lie { node: to, lasts: lies, down });
                 self.health(to, |health| health.forgets = true);
                 let later = Deed::Pause { node: from, core: None, lasts: sleeps };
-                return self.queue.plan(self.now() + lies, Event::Deed(later));
+                self.queue.plan(self.now() + lies, Event::Deed(later));
+                return;
             }
-            Strike::Strand => {
-                let election = self.options.election();
+            Strike::Sunder => {
+                let links = self.links_of(ambush, (from, to), message);
+                let lasts = 4 * election + lasts % (8 * election);
+                self.deed(&Deed::Cut { links, lasts });
+                return;
+            }
+            Strike::Strand | Strike::Trickle => {
                 let heard_by_one = self.links_of(ambush, (from, to), message);
                 self.deed(&Deed::Cut { links: heard_by_one, lasts: after });
-                self.deed(&Deed::Stuck { node: to, lasts: election + lasts % (3 * election / 2) });
+                self.hold_up(to, ambush);
                 let links = links(self.nodes.len(), |one, other| one == from || other == from);
                 Deed::Cut { links, lasts: 4 * election }
             }
             _ => {
                 let links = self.links_of(ambush, (from, to), message);
-                return self.deed(&Deed::Cut { links, lasts });
+                self.deed(&Deed::Cut { links, lasts });
+                return;
             }
         };
         self.queue.plan(self.now() + after, Event::Deed(later));
+    }
+
+    /// A stranded leader's follower: its disk stands still, and may be slow then.
+    fn hold_up(&mut self, node: usize, Ambush { strike, lasts, .. }: Ambush) {
+        let election = self.options.election();
+        if strike == Strike::Strand {
+            let lasts = election + lasts % (3 * election / 2);
+            return self.deed(&Deed::Stuck { node, lasts });
+        }
+        let stuck = 3 * election / 2 + lasts % (2 * election);
+        self.deed(&Deed::Stuck { node, lasts: stuck });
+        let slow = Deed::Slow { node, times: 20, lasts: 2 * election };
+        self.queue.plan(self.now() + stuck + 1, Event::Deed(slow));
     }
 
     fn links_of(
@@ -212,6 +241,11 @@ impl World {
         message: &PeerMessage,
     ) -> Vec<(usize, usize)> {
         let leaving = self.leaving(message);
+        if strike == Strike::Sunder {
+            let voted = self.voted_before(message);
+            let stays = |node: usize| node != from && voted[node];
+            return links(self.nodes.len(), |one, other| stays(one) != stays(other));
+        }
         let side = |node: usize| match &leaving {
             // Who stays is apart from who leaves; whoever speaks is with either.
             Some(leaving) if bits & 3 != 0 => leaving[node] || (node == from && bits & 4 == 0),
@@ -220,7 +254,9 @@ impl World {
         let is_cut = |one: usize, other: usize| match strike {
             Strike::Isolate | Strike::Sleep => one == from || other == from,
             Strike::Silence => one == from,
-            Strike::Strand => (one == from && other != to) || (other == from && one != to),
+            Strike::Strand | Strike::Trickle => {
+                (one == from && other != to) || (other == from && one != to)
+            }
             Strike::Deafen => other == to,
             _ => side(one) != side(other),
         };
@@ -238,12 +274,25 @@ impl World {
         Some(self.nodes.iter().map(leaves).collect())
     }
 
+    /// The nodes that voted before the change of members the message tells of; none if it tells of none.
+    fn voted_before(&self, message: &PeerMessage) -> Vec<bool> {
+        let before = change(message).and_then(|(group, entry, _)| {
+            self.court.members_before(group, (entry.term, entry.index))
+        });
+        let voted = |id| before.is_some_and(|members| members.is_voter(id));
+        self.nodes.iter().map(|node| voted(node.id())).collect()
+    }
+
     /// Whether a message is what is waited for.
     fn is_what(&self, trigger: Trigger, message: &PeerMessage) -> bool {
         let members = change(message);
         match trigger {
             Trigger::Members => members.is_some(),
             Trigger::Joint => members.is_some_and(|(_, _, members)| members.is_joint()),
+            Trigger::Voters => members.is_some_and(|(group, entry, members)| {
+                let before = self.court.members_before(group, (entry.term, entry.index));
+                before.is_some_and(|before| !before.is_joint() && before.voters != members.voters)
+            }),
             Trigger::Left => members.is_some_and(|(group, entry, members)| {
                 let before = self.court.members_before(group, (entry.term, entry.index));
                 !members.is_joint() && before.is_some_and(|members| members.is_joint())

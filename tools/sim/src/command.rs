@@ -9,7 +9,7 @@ cargo sim --seeds FROM..TO [OPTION=VALUE ...] [--twice] [--threads N]
 cargo sim --enumerate [--seeds FROM..TO] [--threads N]
 cargo sabotage NAME|all --seeds FROM..TO
   options: nodes=N seconds=N clients=N calm=MILLISECONDS weather=calm
-           faults=all|none|NAME,NAME... without=NAME,NAME... scenario=NAME theme=NAME extras=none";
+           faults=all|none|NAME,NAME... without=NAME,NAME... scenario=NAME theme=NAME extras=none|old";
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,6 +27,8 @@ pub enum Concern {
     Extras,
     /// What its theme makes of it.
     Theme,
+    /// Which of the newest themes it has, if any.
+    Rare,
     /// Forged histories.
     #[cfg(test)]
     Forgery,
@@ -45,6 +47,7 @@ impl From<Concern> for Salt {
             Concern::Identity => (8, 0),
             Concern::Extras => (10, 0),
             Concern::Theme => (11, 0),
+            Concern::Rare => (12, 0),
             #[cfg(test)]
             Concern::Forgery => (9, 0),
         };

@@ -64,6 +64,14 @@ impl World {
         unled.map(|(group, _)| group).collect()
     }
 
+    /// Whether leaders have committed all they have.
+    pub(crate) fn all_is_committed(&self) -> bool {
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let shards = processes.flat_map(|process| &process.shards);
+        let mut statuses = shards.flat_map(|running| running.shard.statuses());
+        statuses.all(|(_, status)| !status.role.leads() || status.last == status.committed)
+    }
+
     /// Counts from now on for how long each log is written.
     pub(crate) fn begin_to_weigh_logs(&mut self) {
         let disks = self.nodes.iter_mut().flat_map(|node| &mut node.disks);

@@ -355,10 +355,12 @@ impl Court {
         (node.floor, node.floor_term) = (floor, floor_term);
         node.floor_ever = node.floor_ever.max(floor);
         let before = std::mem::replace(&mut node.log, log);
-        // A batch that was under way may have replaced some of it; nothing else makes it shorter.
-        let replaced = before
-            .iter()
-            .any(|(index, term)| node.log.get(index).is_some_and(|found| found != term));
+        // A batch that was under way may have replaced some of it, or restarted the log behind a state of
+        // another history; nothing else makes it shorter.
+        let replaced = before.iter().any(|(index, term)| {
+            let found = node.log.get(index).or((*index == floor).then_some(&floor_term));
+            found.is_some_and(|found| found != term)
+        });
         let last = before.last_key_value().filter(|(index, _)| floor < **index);
         if let Some((index, term)) = last
             && honest

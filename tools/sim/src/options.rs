@@ -84,6 +84,17 @@ pub(crate) const TICK: u64 = 25 * MILLI;
 impl Options {
     /// The options of a seed.
     pub(crate) fn of(seed: u64) -> Options {
+        let mut options = Options::extended(seed);
+        // What came last has a stream of its own and takes the place of no other theme.
+        let mut dice = Dice::new(seed, Concern::Rare);
+        if options.theme.is_none() && dice.permille(500) {
+            dice.pick(Theme::RARE).apply(&mut options, &mut dice);
+        }
+        options
+    }
+
+    /// The same without the newest themes.
+    fn extended(seed: u64) -> Options {
         let mut options = Options::plain(seed);
         let mut dice = Dice::new(seed, Concern::Extras);
         options.librarians = dice.pick(&[0, 1, 2, 3]);
@@ -160,6 +171,7 @@ impl Options {
                 self.factor = u32::try_from(nodes).map_err(|error| error.to_string())?;
             }
             "extras" if value == "none" => *self = Options::plain(self.seed),
+            "extras" if value == "old" => *self = Options::extended(self.seed),
             "theme" => {
                 let found = Theme::ALL.iter().find(|theme| theme.name() == value);
                 let theme = *found.ok_or(format!("{text}: no such theme"))?;

@@ -36,6 +36,10 @@ pub(crate) enum Theme {
     Astray,
     /// Leaders reach one follower only, whose disk is behind when another leader replaces what it took.
     Stranded,
+    /// The same, and what that one took by then lands bit by bit.
+    Trickle,
+    /// Whoever hears of other voters first is parted, with those who come, from those who voted before.
+    Sundered,
 }
 
 impl Theme {
@@ -53,7 +57,12 @@ impl Theme {
         Theme::Exchange,
         Theme::Astray,
         Theme::Stranded,
+        Theme::Trickle,
+        Theme::Sundered,
     ];
+
+    /// Those that some of the seeds without another choose from.
+    pub(crate) const RARE: &[Theme] = &[Theme::Sundered, Theme::Trickle, Theme::Trickle];
 
     /// Those a seed chooses from: what needs many runs to be met is there more than once.
     pub(crate) const DRAWN: &[Theme] = &[
@@ -92,6 +101,8 @@ impl Theme {
             Theme::Exchange => "exchange",
             Theme::Astray => "astray",
             Theme::Stranded => "stranded",
+            Theme::Trickle => "trickle",
+            Theme::Sundered => "sundered",
         }
     }
 
@@ -139,9 +150,13 @@ impl Theme {
                 &[Act::EmptyDisk, Act::SlowDisk, Act::Kill, Act::Partition, Act::Ambush, Act::Pause]
             }
             Theme::StaleLeader => &[Act::Ambush, Act::Ambush, Act::Partition, Act::Clog],
-            Theme::Exchange => &[Act::Members, Act::Ambush, Act::Ambush, Act::Kill],
+            Theme::Exchange | Theme::Sundered => {
+                &[Act::Members, Act::Ambush, Act::Ambush, Act::Kill]
+            }
             Theme::Astray => &[Act::Ambush, Act::Ambush, Act::Ambush, Act::Clog],
-            Theme::Stranded => &[Act::Ambush, Act::Ambush, Act::Ambush, Act::SlowDisk],
+            Theme::Stranded | Theme::Trickle => {
+                &[Act::Ambush, Act::Ambush, Act::Ambush, Act::SlowDisk]
+            }
         }
     }
 
@@ -153,8 +168,9 @@ impl Theme {
             Theme::Handover => &[Trigger::Stand, Trigger::Lead],
             Theme::Replacement => &[Trigger::Members, Trigger::Offer, Trigger::Lead],
             Theme::StaleLeader => &[Trigger::Commands, Trigger::Lead],
-            Theme::Stranded => &[Trigger::Commands],
+            Theme::Stranded | Theme::Trickle => &[Trigger::Commands],
             Theme::Exchange => &[Trigger::Joint, Trigger::Left],
+            Theme::Sundered => &[Trigger::Voters, Trigger::Voters, Trigger::Joint, Trigger::Left],
             Theme::Astray => &[Trigger::Commands, Trigger::Commands, Trigger::Lead],
             Theme::Doubt => &[Trigger::Commands],
             Theme::PowerLoss => Trigger::ALL,
@@ -165,8 +181,10 @@ impl Theme {
         match self {
             Theme::StaleLeader => &[Strike::Sleep],
             Theme::Exchange => &[Strike::Split, Strike::Split, Strike::Split, Strike::Kill],
+            Theme::Sundered => &[Strike::Sunder, Strike::Sunder, Strike::Split, Strike::Kill],
             Theme::Astray => &[Strike::Isolate, Strike::Isolate, Strike::Silence],
             Theme::Stranded => &[Strike::Strand],
+            Theme::Trickle => &[Strike::Trickle],
             Theme::Doubt => &[Strike::Forget],
             _ => Strike::ALL,
         }
@@ -211,7 +229,7 @@ impl Theme {
                 options.arrival = 10 * SECOND;
                 options.safety = 10 * SECOND;
             }
-            Theme::Exchange => {
+            Theme::Exchange | Theme::Sundered => {
                 options.resize(6);
                 (options.spare_nodes, options.factor, options.holders) = (3, 3, Some(3));
                 options.groups = 3;
@@ -234,9 +252,25 @@ impl Theme {
                 options.calm = dice.pick(&[300, 600]) * MILLI;
                 options.safety = 10 * SECOND;
             }
+            Theme::Trickle => trickle(options, dice),
             Theme::Doubt => forget(options, dice),
         }
     }
+}
+
+/// Batches are small and clients write much, so that little of what a node takes at a time is written at
+/// once; the disks bear it.
+fn trickle(options: &mut Options, dice: &mut Dice) {
+    options.resize(5);
+    options.shards.fill(1);
+    (options.factor, options.election_ticks) = (5, 8);
+    options.write_micros = dice.pick(&[(500, 5_000), (2_000, 20_000)]);
+    (options.segment_bytes, options.padding_max) = (16 * 1_024, 6_000);
+    (options.groups, options.sessions, options.clients) = (4, 12, 24);
+    options.think_max = dice.pick(&[5, 20]) * MILLI;
+    options.weather.loss = 0;
+    options.calm = dice.pick(&[300, 600]) * MILLI;
+    options.safety = 10 * SECOND;
 }
 
 /// Nobody is asked for so much that who has forgotten something never catches up, and wires are those of

@@ -1,6 +1,6 @@
 //! Lives that went wrong once, each with what was wrong then. A seed means the same life as long as
 //! nobody changes what the plain options, the nemesis and the wires draw: `extras=none` keeps what came
-//! later out of it.
+//! later out of it, `extras=old` the newest themes alone.
 
 use crate::command::parse;
 use crate::runner::try_run;
@@ -71,7 +71,7 @@ regressions! {
     a_newcomer_takes_what_its_disk_can "201038 faults=members,empty-disk,kill,pause",
     /// A second disk was damaged while one that lied no more still owed what it had promised: two of three
     /// were lost, of what nobody could have kept.
-    a_disk_that_lies_no_more_still_owes "201027",
+    a_disk_that_lies_no_more_still_owes "201027 extras=old",
     /// A disk that had forgotten what a paused leader was still to be told of counted as whole, and the leader's
     /// own could be damaged: two of three lost it.
     a_disk_owes_what_a_leader_may_yet_count "301285",
@@ -82,7 +82,13 @@ regressions! {
     /// A life removed a snapshot that nothing named, and died before it had written. What the life before
     /// it had written named the snapshot, and landed in between.
     what_a_late_write_names_is_still_there
-        "203227 faults=lying-sync,lost-write,misdirect,rot,members,power-cut,partition",
+        "203227 extras=old faults=lying-sync,lost-write,misdirect,rot,members,power-cut,partition",
     /// The same.
-    what_a_late_write_names_stays "305004",
+    what_a_late_write_names_stays "305004 extras=old",
+    /// The audit began while an append that its client had given up lay at a leader, and saw it at two nodes of
+    /// three.
+    the_audit_waits_for_what_was_given_up "205007",
+    /// The checkers did not see that what was durable had been replaced: a state of another history was being
+    /// taken over when the process was killed, and the log restarted behind it.
+    a_state_of_another_history_replaces_what_was_durable "582 theme=sundered",
 }
