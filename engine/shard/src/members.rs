@@ -133,8 +133,9 @@ impl Shard {
     }
 
     /// Those who should vote next, ascending: all that are wanted, or, while some of them have not caught
-    /// up, as many others of them as have, each in the place of one that is to go. Who has caught up need not
-    /// wait for the rest: they may never have at one and the same moment.
+    /// up, as many others of them as have, each in the place of one that is to go, once there are as many
+    /// as there should be. Who has caught up need not wait for the rest: they may never have at one and the
+    /// same moment.
     fn next_voters(&self, slot: usize, members: &Membership, wanted: &[NodeId]) -> Vec<NodeId> {
         let (node, own) = (&self.groups[slot].node, self.options.cluster.own);
         let new = wanted.iter().filter(|id| !members.voters.contains(id)).copied();
@@ -146,7 +147,10 @@ impl Shard {
             members.voters.iter().filter(|id| !wanted.contains(id)).copied().collect();
         let is_replaced = |id: NodeId| ready.iter().any(|new| tag(*new) == tag(id));
         leaving.sort_by_key(|id| (!is_replaced(*id), *id == own, self.lives(*id, slot)));
-        leaving.truncate(ready.len());
+        // Where there are fewer than there should be nobody else goes: two that vote bear no loss.
+        let replaced = leaving.iter().filter(|id| is_replaced(**id)).count();
+        let lacking = wanted.len().saturating_sub(members.voters.len());
+        leaving.truncate(replaced.max(ready.len().saturating_sub(lacking)));
         let stay = members.voters.iter().filter(|id| !leaving.contains(id)).copied();
         let mut next: Vec<_> = stay.chain(ready).collect();
         next.sort_unstable();

@@ -425,6 +425,29 @@ fn who_has_caught_up_need_not_wait_for_others() {
 }
 
 #[test]
+fn nobody_leaves_a_group_that_is_too_small_until_it_is_not() {
+    let (mut net, fourth) = four();
+    net.tell_all(&wishes(2, &[1, 2]));
+    net.pass(6_000);
+    net.check_members(&[1, 2]);
+    let fifth = node(5, 1);
+    net.add(options(fifth, GROUPS, HOT_BYTES), FakeDisk::default());
+    net.cut.insert(fifth);
+    net.tell_all(&wishes(3, &[1, 4, 5]));
+    net.pass(10_000);
+    let voters = vec![node(1, 1), node(2, 1), fourth];
+    for group in 0..GROUPS {
+        let leader = net.leaders()[&group];
+        let shard = net.nodes[&leader].shard.as_ref().unwrap();
+        let members = shard.memberships().nth(group as usize).unwrap();
+        assert_eq!(members.voters, voters, "not {fourth} in the place of another");
+    }
+    net.cut.clear();
+    net.pass(10_000);
+    net.check_members(&[1, 4, 5]);
+}
+
+#[test]
 fn a_shard_that_stands_still_again_and_again_leads_nothing() {
     let mut net = three();
     net.call(&create("s"));

@@ -91,4 +91,6 @@ regressions! {
     /// The checkers did not see that what was durable had been replaced: a state of another history was being
     /// taken over when the process was killed, and the log restarted behind it.
     a_state_of_another_history_replaces_what_was_durable "582 theme=sundered",
+    /// Two voters became two others while a third was still to learn, and one of them lost its disk.
+    a_group_that_is_too_small_gives_up_nobody "441509 extras=old",
 }
