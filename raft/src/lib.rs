@@ -95,9 +95,10 @@
 //!    but a newer term of its unseats that leader once.
 //! 9. A node in doubt neither votes nor stands before it has asked the others, and never for a log that
 //!    ends before the longest it has heard of. That is safe as long as no other loses anything meanwhile
-//!    and all others can be asked, those too that they name as voters, and those that these name; if some cannot, it goes on without them after two election timeouts. A
-//!    leader that was asked counts it for nothing until it has said anew what it holds: what it acknowledged
-//!    before commits nothing any more, however late it arrives.
+//!    and all others can be asked, those too that they name as voters, and those that these name; if some
+//!    cannot, it goes on without them after two election timeouts. A leader that was asked counts it for
+//!    nothing until it has said anew what it holds: what it acknowledged before commits nothing any more,
+//!    however late it arrives.
 //! 10. A group with nothing to do comes to rest if it may ([`Config::quiet_ticks`]): no messages, no ticks.
 //!
 //! # Example

@@ -76,12 +76,14 @@ impl Request {
         matches!(self, Request::Get(_) | Request::Events(_) | Request::List(_) | Request::Groups(_))
     }
 
-    /// What it comes to if it is asked once more, though it may have been done.
+    /// What it comes to if it is asked once more, though it may have been done. Keys are remembered too few
+    /// at a time to be relied on.
     pub fn again(&self) -> Again {
         match self {
             _ if self.is_read() => Again::Harmless,
             Request::Append(append)
-                if append.expected_seq.is_none() && append.dedupe != Dedupe::Nothing =>
+                if append.expected_seq.is_none()
+                    && matches!(append.dedupe, Dedupe::Producer(_)) =>
             {
                 Again::Recognized
             }

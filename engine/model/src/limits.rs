@@ -82,11 +82,8 @@ pub const DEPOSED_WAIT_MS: u64 = 1_000;
 pub const LOG_STALL_MS: u64 = 1_000;
 /// Milliseconds between two ticks of a shard from which on it stood still: ticks are 25 apart at most.
 pub const STILL_MS: u64 = 50;
-/// Milliseconds of one such gap that count at most: what happens once is no habit.
-pub const STILL_COUNTED_MS: u64 = 200;
-/// Milliseconds in which a shard that stood still for half of them is slow.
+/// Milliseconds in which a shard is slow that stood still for half of them, and more than once.
 pub const PACE_WINDOW_MS: u64 = 500;
-const _: () = assert!(STILL_COUNTED_MS < PACE_WINDOW_MS / 2, "one gap makes nobody slow");
 /// Milliseconds for which a slow shard has to keep pace before it leads again. Doubled if that made it
 /// slow at once, up to the maximum.
 pub const SLOW_REST_MS_MIN: u64 = 10_000;
@@ -176,6 +173,11 @@ pub const CLIENT_TAILS_MAX: usize = TAILS_PER_SHARD;
 /// Seconds a node waits for another one's answer to a client's request before it says that the outcome
 /// is unknown.
 pub const FORWARD_SECONDS: u64 = 5;
+/// Milliseconds a node waits for that answer before it looks whether another one leads by now: less than an
+/// election takes.
+pub const FORWARD_SILENCE_MS: u64 = 200;
+/// Milliseconds another node may take to say whether it leads.
+pub const LEADER_LOOK_MS: u64 = 1_000;
 /// Inputs a shard takes in one turn, so that no burst starves the log or the tails.
 pub const INPUTS_PER_TURN: usize = 1024;
 /// Messages in flight from one core to another.

@@ -150,7 +150,8 @@ impl Shard {
         // Where there are fewer than there should be nobody else goes: two that vote bear no loss.
         let replaced = leaving.iter().filter(|id| is_replaced(**id)).count();
         let lacking = wanted.len().saturating_sub(members.voters.len());
-        leaving.truncate(replaced.max(ready.len().saturating_sub(lacking)));
+        let rest = ready.len().saturating_sub(lacking);
+        leaving.truncate(replaced.max(rest).min(ready.len()));
         let stay = members.voters.iter().filter(|id| !leaving.contains(id)).copied();
         let mut next: Vec<_> = stay.chain(ready).collect();
         next.sort_unstable();

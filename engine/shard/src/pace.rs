@@ -1,18 +1,17 @@
 //! Whether a shard keeps pace with time. One that stands still again and again, since its core has too
 //! little of a CPU, answers late for all it leads, and is heard often enough that nobody takes over.
 
-use model::limits::{
-    PACE_WINDOW_MS, SLOW_REST_MS_MAX, SLOW_REST_MS_MIN, STILL_COUNTED_MS, STILL_MS,
-};
+use model::limits::{PACE_WINDOW_MS, SLOW_REST_MS_MAX, SLOW_REST_MS_MIN, STILL_MS};
 
 /// How a shard's ticks come. Times are monotonic microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// The last tick.
     last: u64,
-    /// When the window began, and how long the shard has stood still in it.
+    /// When the window began, how long the shard has stood still in it, and how often.
     began: u64,
     still: u64,
+    times: u32,
     /// Until when it is slow if it stands still no more.
     until: Option<u64>,
     /// How long it has to keep pace before it is slow no more, and when it last came to that.
@@ -25,7 +24,8 @@ impl Pace {
     pub(crate) fn tick(&mut self, now: u64) -> bool {
         let gap = now.saturating_sub(std::mem::replace(&mut self.last, now));
         if STILL_MS * 1_000 <= gap {
-            self.still += gap.min(STILL_COUNTED_MS * 1_000);
+            self.still += gap;
+            self.times += 1;
         }
         if self.until.is_some_and(|until| until <= now) {
             (self.until, self.ended) = (None, now);
@@ -34,8 +34,9 @@ impl Pace {
         if lasts < PACE_WINDOW_MS * 1_000 {
             return false;
         }
-        let stumbles = lasts / 2 <= self.still;
-        (self.began, self.still) = (now, 0);
+        // What happens once is no habit.
+        let stumbles = lasts / 2 <= self.still && 1 < self.times;
+        (self.began, self.still, self.times) = (now, 0, 0);
         if !stumbles {
             return false;
         }

@@ -102,7 +102,9 @@ impl Route {
     pub fn next(&mut self, outcome: Outcome, now: u64) -> Step {
         let unanswered = matches!(outcome, Outcome::Unknown | Outcome::Replaced(_));
         self.may_be_done |= unanswered && self.again != Again::Harmless;
-        let is_over = PATIENCE_MICROS <= now.saturating_sub(self.began);
+        // Once somebody is said to lead he is asked, however late it is.
+        let is_over = PATIENCE_MICROS <= now.saturating_sub(self.began)
+            && !matches!(outcome, Outcome::Replaced(_));
         if is_over || (self.may_be_done && self.again == Again::Twice) {
             let code = if self.may_be_done { Code::RaftTimeout } else { Code::RaftUnavailable };
             return Step::End(code);

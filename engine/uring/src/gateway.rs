@@ -79,10 +79,10 @@ impl Gateway {
         loop {
             let tried = match step {
                 Step::Here => Ok(self.call_here(request.clone()).await),
-                Step::There(node) if again == Again::Twice => {
-                    self.call_there(node, request.clone()).await
+                Step::There(node) if again == Again::Recognized => {
+                    self.call_or_leave(group, node, request.clone()).await
                 }
-                Step::There(node) => self.call_or_leave(group, node, request.clone()).await,
+                Step::There(node) => self.call_there(node, request.clone()).await,
                 Step::Anyone(nth) => match self.anyone(group, nth) {
                     Some(node) => self.call_there(node, request.clone()).await,
                     None => Err(Outcome::Unreached),
@@ -99,12 +99,6 @@ impl Gateway {
                         self.0.forget_leader(group, node);
                     }
                     Outcome::Elsewhere(leader)
-                }
-                // Who was unseated does not know what became of it, and others may.
-                Ok(Reply::Refused(refusal))
-                    if refusal.code == Code::RaftTimeout && again != Again::Twice =>
-                {
-                    Outcome::Unknown
                 }
                 Ok(reply) => {
                     // Any copy may answer a read, and refuse anything: only a leader does what it is told.

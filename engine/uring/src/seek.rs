@@ -1,5 +1,5 @@
-//! What another node was asked and does not answer: if the request may be asked again, and a third node
-//! says that it leads the group by now, that one is asked instead.
+//! An append that another node was asked for and that it does not answer: if the session would know it
+//! again, and a third node says that it leads the group by now, that one is asked instead.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -8,22 +8,25 @@ use futures_lite::future;
 use model::api::{GroupRow, GroupsPage, Reply, Request};
 use model::cluster::{MemberId, NameTag};
 use model::ids::GroupId;
+use model::limits::{FORWARD_SILENCE_MS, LEADER_LOOK_MS};
+use shard::cluster::Timing;
 use shard::route::Outcome;
 
 use crate::gateway::Gateway;
 use crate::rt;
 
 /// How long a node may be silent before it is looked whether it still leads, and between two looks at one
-/// group: less than an election takes.
-pub(crate) const SILENCE: Duration = Duration::from_millis(200);
+/// group.
+const SILENCE: Duration = Duration::from_millis(FORWARD_SILENCE_MS);
+const _: () = assert!(FORWARD_SILENCE_MS * 1_000 < Timing::USUAL.election_micros());
 /// How long a node may take to say whether it leads.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(LEADER_LOOK_MS);
 
 /// Who was last found to lead a group, and when.
 pub(crate) type Found = (Instant, Option<MemberId>);
 
 impl Gateway {
-    /// Asks another node for what may be asked again, until it answers or another leads.
+    /// Asks another node for an append that may be asked again, until it answers or another leads.
     pub(crate) async fn call_or_leave(
         &self,
         group: GroupId,
@@ -44,7 +47,8 @@ impl Gateway {
         }
     }
 
-    /// Who leads a group instead of a node that is silent. One request looks for all that wait.
+    /// Who leads a group instead of a node that is silent. One request looks; the others that wait find out
+    /// from it the next time they look.
     async fn seek(&self, group: GroupId, silent: NameTag) -> Option<MemberId> {
         let hub = self.hub();
         let now = Instant::now();
@@ -54,7 +58,7 @@ impl Gateway {
         } else {
             hub.note_found(group, (now, None));
             let leader = self.look(group, silent).await;
-            hub.note_found(group, (now, leader));
+            hub.note_found(group, (Instant::now(), leader));
             leader
         };
         leader.filter(|leader| leader.tag() != silent)
