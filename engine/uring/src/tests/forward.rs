@@ -138,7 +138,14 @@ pub(super) fn one_of_two(temp: &TempDir) -> Settings {
 /// Runs such a node until `work` is done.
 fn beside<F: Future<Output = ()> + 'static>(work: impl Fn(Gateway) -> F + Send + Sync + 'static) {
     let temp = TempDir::new();
-    let settings = one_of_two(&temp);
+    serve(&one_of_two(&temp), work);
+}
+
+/// Runs a node until `work` is done.
+pub(super) fn serve<F: Future<Output = ()> + 'static>(
+    settings: &Settings,
+    work: impl Fn(Gateway) -> F + Send + Sync + 'static,
+) {
     let work = Arc::new(work);
     let doors: Doors = Arc::new(move |gateway: Gateway| {
         let work = Arc::clone(&work);
@@ -149,7 +156,7 @@ fn beside<F: Future<Output = ()> + 'static>(work: impl Fn(Gateway) -> F + Send +
             Ok(())
         })
     });
-    Cores::start(&settings, open(&settings), doors).unwrap().join().unwrap();
+    Cores::start(settings, open(settings), doors).unwrap().join().unwrap();
 }
 
 /// A tail that the other node has opened, and its name there.

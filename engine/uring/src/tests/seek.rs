@@ -1,10 +1,9 @@
 //! A node of three asks another one, which is silent; the test plays both others.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use model::api::{Appended, GroupRow, Reply, Request};
-use model::cluster::{MemberId, NameTag};
+use model::cluster::MemberId;
 use model::command::{Append, Dedupe, Producer};
 use model::error::{Code, Refusal};
 use model::ids::Seq;
@@ -12,9 +11,9 @@ use shard::NodeId;
 use shard::cluster::{Cluster, Timing};
 
 use super::TempDir;
-use super::forward::{OTHER, OWN, PATIENCE};
-use super::node::{append, create, open, settings};
-use crate::cores::{Cores, Doors, Settings};
+use super::forward::{OTHER, OWN, PATIENCE, serve};
+use super::node::{append, create, settings};
+use crate::cores::Settings;
 use crate::forward::{ClientMessage, ClientQueue};
 use crate::gateway::Gateway;
 use crate::rt;
@@ -41,26 +40,16 @@ fn between<F: Future<Output = ()> + 'static>(
     work: impl Fn(Gateway, Peer, Peer) -> F + Send + Sync + 'static,
 ) {
     let temp = TempDir::new();
-    let settings = one_of_three(&temp);
-    let work = Arc::new(work);
-    let doors: Doors = Arc::new(move |gateway: Gateway| {
-        let work = Arc::clone(&work);
-        Box::pin(async move {
-            let peer = |member| Peer { member, connection: gateway.clients().open(member) };
-            let (other, third) = (peer(OTHER), peer(THIRD));
-            let group = gateway.hub().placement.group("s");
-            let is_other = |name: &NameTag| *name == OTHER.tag();
-            let order = gateway.hub().replicas(group);
-            let swaps = order.iter().position(is_other)
-                > order.iter().position(|name| *name == THIRD.tag());
-            let (first, last) = if swaps { (third, other) } else { (other, third) };
-            work(gateway.clone(), first, last).await;
-            gateway.stopper().begin();
-            gateway.stopped().await;
-            Ok(())
-        })
+    serve(&one_of_three(&temp), move |gateway: Gateway| {
+        let peer = |member| Peer { member, connection: gateway.clients().open(member) };
+        let (other, third) = (peer(OTHER), peer(THIRD));
+        let group = gateway.hub().placement.group("s");
+        let order = gateway.hub().replicas(group);
+        let place = |of: MemberId| order.iter().position(|name| *name == of.tag());
+        let swaps = place(THIRD) < place(OTHER);
+        let (first, last) = if swaps { (third, other) } else { (other, third) };
+        work(gateway, first, last)
     });
-    Cores::start(&settings, open(&settings), doors).unwrap().join().unwrap();
 }
 
 /// A node that the test plays.
